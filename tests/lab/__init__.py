@@ -1,0 +1,1 @@
+"""Simulated machines on which the real TensorFlow believes it sees a GPU."""

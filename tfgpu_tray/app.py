@@ -1,0 +1,103 @@
+"""Puts the program together: configuration, data folder, and what works on them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tfgpu_tray.config import FILE, Config, load
+from tfgpu_tray.observe.look import Observer
+from tfgpu_tray.survey import Survey
+
+if TYPE_CHECKING:
+    from tfgpu_tray.installer.target import Wishes
+    from tfgpu_tray.model import Environment
+    from tfgpu_tray.repair.transaction import Telling, Workshop
+    from tfgpu_tray.store.journal import Journal
+    from tfgpu_tray.store.looks import Looks
+
+NAME = "tfgpu-tray"
+
+
+def default_config_path() -> Path:
+    from platformdirs import user_config_path
+
+    return user_config_path(NAME, appauthor=False) / FILE
+
+
+def default_data_dir() -> Path:
+    from platformdirs import user_state_path
+
+    return user_state_path(NAME, appauthor=False)
+
+
+@dataclass(frozen=True)
+class App:
+    config: Config
+    data_dir: Path
+    environ: Mapping[str, str]
+    home: Path
+    root: Path = Path("/")  # the file system that machine facts are read from
+
+    @classmethod
+    def start(cls, config: Path | None = None, data_dir: Path | None = None) -> App:
+        """The program for this user.
+
+        Raises:
+            ConfigError: the configuration holds mistakes.
+        """
+        chosen = data_dir or os.environ.get("TFGPU_DATA_DIR") or default_data_dir()
+        return cls(
+            load(config or default_config_path()),
+            Path(chosen).expanduser().absolute(),
+            os.environ,
+            Path.home(),
+        )
+
+    @cached_property
+    def observer(self) -> Observer:
+        return Observer.of_this_process(self.config.deadlines, self.root)
+
+    @cached_property
+    def _stores(self) -> tuple[Looks, Journal]:
+        """Raises StoreUnusable when the data folder cannot be used."""
+        from tfgpu_tray.store.database import open_database
+        from tfgpu_tray.store.journal import Journal
+        from tfgpu_tray.store.looks import Looks
+
+        database = open_database(self.data_dir)
+        return Looks(database), Journal(database)
+
+    @property
+    def looks(self) -> Looks:
+        return self._stores[0]
+
+    @property
+    def journal(self) -> Journal:
+        return self._stores[1]
+
+    def survey(self, *, remember: bool = True) -> Survey:
+        looks = self.looks if remember else None
+        return Survey(self.config, self.observer, self.environ, self.home, looks)
+
+    def workshop(self, telling: Telling) -> Workshop:
+        from tfgpu_tray.repair.transaction import Workshop
+
+        return Workshop(self.data_dir, self.journal, self.observer, telling)
+
+    def wishes(self, environment: Environment | None, *, fresh: bool = False) -> Wishes:
+        """What the configuration and the past ask for in *environment*."""
+        from tfgpu_tray.installer.conda import find_conda
+        from tfgpu_tray.installer.target import CudaSource, Wishes
+
+        prefix = environment.prefix if environment else None
+        return Wishes(
+            conda=find_conda(self.environ, self.home, prefix, self.config.conda),
+            source=CudaSource(self.config.cuda) if self.config.cuda else None,
+            remembered=self.looks.last_good(prefix) if prefix else None,
+            fresh=fresh,
+        )

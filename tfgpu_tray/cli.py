@@ -1,0 +1,367 @@
+"""The command line. Thin: it reads arguments, calls the engine, prints, and sets the exit code.
+
+Exit codes: 0 healthy, 1 degraded, 2 broken, 3 could not tell, 64 usage or configuration error.
+Modules that only some commands need are imported where they are needed: `check` is often run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from tfgpu_tray import __version__
+from tfgpu_tray.app import App
+from tfgpu_tray.config import ConfigError
+from tfgpu_tray.model import Depth, Verdict
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tfgpu_tray.repair.plan import Plan
+    from tfgpu_tray.repair.transaction import Ended
+
+USAGE = 64
+COULD_NOT_TELL = 3
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """argparse would exit with 2, which here means broken."""
+        self.print_usage(sys.stderr)
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        raise SystemExit(USAGE)
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    start: Callable[[Path | None, Path | None], App] = App.start,
+) -> int:
+    """Run one command; *start* puts the program together from --config and --data-dir."""
+    options = _parser().parse_args(arguments)
+    command = options.run_command
+    try:
+        app = start(options.config, options.data_dir)
+        return int(command(app, options))
+    except ConfigError as error:
+        return _fail(options, error.problems, USAGE)
+    except KeyboardInterrupt:
+        return _fail(options, ["stopped"], COULD_NOT_TELL)
+    except Exception as error:
+        code = _expected(error)
+        if code is None:
+            raise
+        return _fail(options, [str(error)], code)
+
+
+def _expected(error: Exception) -> int | None:
+    """The exit code for an error that has a sentence for the user; None for a bug."""
+    from tfgpu_tray.installer.target import NoTarget
+    from tfgpu_tray.repair.transaction import Refused
+    from tfgpu_tray.store.database import StoreUnusable
+    from tfgpu_tray.survey import NoSuchEnvironment
+
+    if isinstance(error, NoSuchEnvironment):
+        return USAGE
+    if isinstance(error, Refused | StoreUnusable | NoTarget):
+        return COULD_NOT_TELL
+    return None
+
+
+def _fail(options: argparse.Namespace, problems: list[str], code: int) -> int:
+    if getattr(options, "json", False):
+        _print_json({"schema": 1, "error": problems})
+    for problem in problems:
+        print(f"tfgpu-tray: {problem}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    # SUPPRESS: a default of the subcommand's parser must not undo what stood before the subcommand.
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common.add_argument("--json", action="store_true", help="print one JSON object")
+    common.add_argument("--config", type=Path, metavar="FILE", help="another config.toml")
+    common.add_argument("--data-dir", type=Path, metavar="DIR", help="where state is kept")
+    parents: list[Any] = [common]
+    parser = _Parser(
+        prog="tfgpu-tray",
+        description="Watches and repairs TensorFlow's GPU support. Without a command: run.",
+        parents=parents,
+    )
+    parser.add_argument("--version", action="version", version=f"tfgpu-tray {__version__}")
+    parser.set_defaults(run_command=run, headless=False, json=False, config=None, data_dir=None)
+    commands = parser.add_subparsers(metavar="COMMAND", parser_class=_Parser)
+
+    check_ = commands.add_parser("check", parents=parents, help="say what works and what does not")
+    check_.add_argument("--env", type=Path, action="append", default=[], metavar="PREFIX")
+    check_.add_argument(
+        "--depth",
+        choices=[depth.word for depth in Depth],
+        default=Depth.TENSORFLOW.word,
+        help="how closely to look (default: %(default)s)",
+    )
+    check_.set_defaults(run_command=check)
+
+    for name, function, text in (
+        ("repair", repair, "mend what is broken in an environment"),
+        ("install", install, "set an environment up, from nothing if need be"),
+    ):
+        command = commands.add_parser(name, parents=parents, help=text)
+        command.add_argument("--env", type=Path, required=True, metavar="PREFIX")
+        command.add_argument("--dry-run", action="store_true", help="only say what would be done")
+        command.add_argument("--yes", action="store_true", help="do not ask")
+        command.set_defaults(run_command=function)
+
+    undo_ = commands.add_parser("undo", parents=parents, help="take the last repair back")
+    undo_.add_argument("--env", type=Path, metavar="PREFIX", help="of this environment")
+    undo_.add_argument("--yes", action="store_true", help="do not ask")
+    undo_.add_argument("--force", action="store_true", help="even over files changed since")
+    undo_.set_defaults(run_command=undo)
+
+    run_ = commands.add_parser("run", parents=parents, help="stay and watch")
+    run_.add_argument("--headless", action="store_true", help="without a tray icon")
+    run_.set_defaults(run_command=run)
+    return parser
+
+
+# ---- commands ----------------------------------------------------------------------------------
+
+
+def check(app: App, options: argparse.Namespace) -> int:
+    from tfgpu_tray import words
+
+    depth = Depth[options.depth.upper()]
+    survey = app.survey()
+    if options.json:
+        overview = survey.check(depth, options.env)
+        _print_json(words.overview_json(overview))
+    else:
+        console = _console()
+        with console.status("Looking at the machine") as status:
+            overview = survey.check(
+                depth, options.env, lambda e: status.update(f"Looking at {e.prefix}")
+            )
+        _print_lines(console, words.overview_text(overview))
+    return overview.verdict.exit_code
+
+
+def repair(app: App, options: argparse.Namespace) -> int:
+    from tfgpu_tray.repair.plan import plan_repair
+
+    survey = app.survey()
+    environment = survey.named(options.env)
+    with _waiting(options, f"Looking at {environment.prefix}"):
+        _recover(app, environment.prefix)
+        report = survey.check(Depth.TENSORFLOW, [environment.prefix]).reports[0]
+        plan = plan_repair(report, app.wishes(environment), app.config.channel)
+    return _carry_out(app, options, plan, report, "repair")
+
+
+def install(app: App, options: argparse.Namespace) -> int:
+    from tfgpu_tray.repair.plan import plan_creation, plan_install
+    from tfgpu_tray.repair.setup import blank_report, with_creation
+
+    survey = app.survey()
+    prefix = Path(options.env).expanduser().absolute()
+    if prefix.exists() and any(prefix.iterdir()):
+        environment = survey.named(prefix)
+        with _waiting(options, f"Looking at {prefix}"):
+            _recover(app, prefix)
+            report = survey.check(Depth.TENSORFLOW, [prefix]).reports[0]
+            wishes = app.wishes(environment, fresh=True)
+            plan = plan_install(report, wishes, app.config.channel)
+        return _carry_out(app, options, plan, report, "install")
+    with _waiting(options, "Looking at the machine"):
+        machine = app.observer.machine(Depth.TENSORFLOW)
+        wishes = app.wishes(None, fresh=True)
+        pin = survey.pin_for(prefix)
+        environment, create = plan_creation(
+            prefix, machine[0], wishes, pin, app.config.channel, app.environ, app.home
+        )
+        report = blank_report(environment, machine)
+        plan = with_creation(create, plan_install(report, wishes, app.config.channel))
+    return _carry_out(app, options, plan, report, "install")
+
+
+def undo(app: App, options: argparse.Namespace) -> int:
+    prefix = options.env.expanduser().absolute() if options.env else None
+    _recover(app, prefix)
+    last = app.journal.last_done(prefix)
+    if last is None:
+        return _fail(options, ["there is no repair to take back"], COULD_NOT_TELL)
+    if not options.json:
+        import time
+
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(last.started))
+        print(f"Takes back the {last.command} of {when} in {last.prefix}.")
+    if not _agreed(options):
+        return COULD_NOT_TELL
+    with _Progress(options) as progress:
+        ended = app.workshop(progress.telling).undo(last, force=options.force)
+    return _tell_end(options, ended, None)
+
+
+def run(app: App, options: argparse.Namespace) -> int:
+    from tfgpu_tray.monitor.daemon import stay
+
+    if options.json:
+        return stay(app, lambda event: _print_json({"schema": 1, **event}))
+    return stay(app, lambda event: print(event["line"], flush=True))
+
+
+# ---- carrying out a plan -----------------------------------------------------------------------
+
+
+def _carry_out(app: App, options: argparse.Namespace, plan: Plan, report: Any, command: str) -> int:
+    from tfgpu_tray import words
+
+    if not options.json:
+        _print_lines(_console(), [*words.report_text(report), *words.plan_text(plan)])
+    if options.dry_run or not plan.steps:
+        if options.json:
+            _print_json(
+                {
+                    "schema": 1,
+                    "state": "planned" if plan.steps else "nothing-to-do",
+                    "before": words.report_json(report),
+                    "plan": words.plan_json(plan),
+                }
+            )
+        return int(report.verdict.exit_code)
+    if not _agreed(options):
+        return COULD_NOT_TELL
+    with _Progress(options) as progress:
+        ended = app.workshop(progress.telling).run(plan, report, command)
+    if ended.after is not None:
+        app.looks.keep(ended.after)
+    return _tell_end(options, ended, plan)
+
+
+def _agreed(options: argparse.Namespace) -> bool:
+    """Consent, from --yes or from the person at the terminal."""
+    if options.yes:
+        return True
+    if options.json or not sys.stdin.isatty():
+        print("tfgpu-tray: nobody is here to ask; pass --yes to go ahead", file=sys.stderr)
+        raise SystemExit(USAGE)
+    return input("Go ahead? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _tell_end(options: argparse.Namespace, ended: Ended, plan: Plan | None) -> int:
+    from tfgpu_tray import words
+    from tfgpu_tray.store.journal import State
+
+    if options.json:
+        content = {"schema": 1, **words.ended_json(ended)}
+        _print_json(content | ({"plan": words.plan_json(plan)} if plan else {}))
+    else:
+        console = _console()
+        sentences = {
+            State.DONE: "[bold]Done.[/] `tfgpu-tray undo` takes it back.",
+            State.UNDONE: "[bold]Taken back.[/] Everything is as it was before the repair.",
+            State.ROLLED_BACK: "[bold]Put back.[/] Nothing was changed in the end.",
+            State.STUCK: "[bold red]Not everything could be put back.[/]",
+        }
+        _print_lines(console, [sentences[ended.state]])
+        if ended.note and ended.state is not State.UNDONE:
+            console.print(f"   {ended.note}", markup=False, highlight=False, soft_wrap=True)
+        if ended.after is not None and ended.state is not State.ROLLED_BACK:
+            _print_lines(console, words.report_text(ended.after))
+    if ended.state is State.STUCK:
+        return Verdict.BROKEN.exit_code
+    return ended.after.verdict.exit_code if ended.after else COULD_NOT_TELL
+
+
+def _recover(app: App, prefix: Path | None) -> None:
+    from tfgpu_tray.repair.transaction import Telling
+
+    for repaired in app.workshop(Telling()).recover(prefix):
+        print(
+            f"tfgpu-tray: an interrupted {repaired.command} of {repaired.prefix} was put back",
+            file=sys.stderr,
+        )
+
+
+# ---- printing ----------------------------------------------------------------------------------
+
+
+def _print_json(content: dict[str, Any]) -> None:
+    print(
+        json.dumps(content, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None),
+        flush=True,
+    )
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True)
+
+
+def _print_lines(console: Console, lines: Iterable[str]) -> None:
+    for line in lines:
+        console.print(line)
+
+
+class _Progress:
+    """One line of progress on standard error, only where a person looks at it."""
+
+    def __init__(self, options: argparse.Namespace):
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        from tfgpu_tray.repair.transaction import Telling
+
+        console = Console(stderr=True)
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[amount]}"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=options.json or not console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task("Preparing", total=None, amount="")
+        self.telling = Telling(step=self._step, output=self._output, phase=self._phase)
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def _step(self, number: int, count: int, title: str) -> None:
+        self._phase(f"{number}/{count} {title}")
+
+    def _phase(self, text: str) -> None:
+        self._bar.update(self._task, description=text, total=None, completed=0, amount="")
+
+    def _output(self, text: str) -> None:
+        """pip's `Progress BYTES of TOTAL` lines become the bar."""
+        for line in text.splitlines():
+            words = line.split()
+            if len(words) == 4 and words[0] == "Progress" and words[1].isdigit():
+                done, total = int(words[1]), int(words[3]) if words[3].isdigit() else None
+                amount = f"{done >> 20} of {total >> 20} MB" if total else f"{done >> 20} MB"
+                self._bar.update(self._task, completed=done, total=total, amount=amount)
+            elif line.startswith(("Collecting", "Installing", "Downloading")):
+                self._bar.update(self._task, total=None, amount=line[:40])
+
+
+def _waiting(options: argparse.Namespace, text: str) -> Any:
+    from contextlib import nullcontext
+
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return nullcontext() if options.json or not console.is_terminal else console.status(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

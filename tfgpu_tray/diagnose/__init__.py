@@ -1,0 +1,1 @@
+"""From facts to causes: pure functions over a snapshot and the tables."""

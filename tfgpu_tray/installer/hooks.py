@@ -1,0 +1,332 @@
+"""Chapter 4 of the article: the loader path, only where this TensorFlow needs it.
+
+A hook serves every program of an activated shell; the preload serves programs that start the
+environment's Python without activation. Both only ever write files of our own name; a user's own
+hook that does harm is set aside, not edited, and comes back with undo.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfgpu_tray.installer import hook_texts
+from tfgpu_tray.installer.situation import Situation
+from tfgpu_tray.installer.step import Description, Kept, Step, StepFailed, Work
+from tfgpu_tray.installer.target import CudaSource
+from tfgpu_tray.knowledge.cuda import component
+from tfgpu_tray.knowledge.releases import missing_runpath
+from tfgpu_tray.model import HookScript, Kind
+from tfgpu_tray.observe import libraries
+from tfgpu_tray.observe.hooks import MASK, MASK_LINE, OURS, PRELOAD
+
+# "zz-" sorts after other hooks: conda runs them in order, and one that overwrites the loader path
+# would otherwise undo ours.
+NAME = f"zz-{OURS}"
+MODULE = "_tfgpu_tray_preload.py"
+# An opened library needs these opened before it.
+LOAD_ORDER = ("cudart", "nvrtc", "nvjitlink", "cublasLt", "cublas", "cufft", "curand")
+AFTERWARDS = ("cusparse", "cusolver", "cudnn")
+
+
+def steps(situation: Situation) -> list[Step]:
+    """What the loader path needs, and what stands in its way."""
+    found: list[Step] = []
+    snapshot, causes = situation.snapshot, situation.causes
+    if "cuda-visible-devices-masked" in causes:
+        if MASK in snapshot.hooks.variables:
+            found.append(UnsetVariable(situation.environment.prefix))
+        found += [UnmaskHook(s.path) for s in snapshot.hooks.scripts if s.masks_gpu]
+    if {"activate-hook-harmful", "activate-hook-broken"} & set(causes):
+        found += [SetAside(s.path, why) for s, why in _to_set_aside(situation)]
+    reach = Reach(situation)
+    if reach.expected():
+        if situation.environment.kind is Kind.CONDA:
+            found.append(WriteHook(reach))
+        found.append(WritePreload(reach))
+    return found
+
+
+def _to_set_aside(situation: Situation) -> list[tuple[HookScript, str]]:
+    """The user's own scripts that break activation or hide libraries, each with the reason."""
+    found: list[tuple[HookScript, str]] = []
+    hooks = situation.snapshot.hooks
+    failed = hooks.activation.failed_script if hooks.activation else None
+    harmful = _folders_in_front(situation)
+    for script in hooks.scripts:
+        if script.ours or script.packaged or script.shell != "posix":
+            continue
+        front = [f for f in script.folders if os.path.realpath(f) in harmful]
+        wrong = [p for p in script.problems if not p.startswith("leaves an empty entry")]
+        if "activate-hook-harmful" in situation.causes and front:
+            found.append((script, f"it puts {front[0]} in front, whose libraries do not load"))
+        elif "activate-hook-broken" in situation.causes and str(script.path) == failed:
+            found.append((script, "it fails when the environment is activated"))
+        elif "activate-hook-broken" in situation.causes and wrong:
+            found.append((script, f"it {wrong[0]}"))
+    return found
+
+
+def _folders_in_front(situation: Situation) -> set[str]:
+    """Folders of libraries that the loader takes first and cannot open."""
+    observed = situation.snapshot.libraries
+    stuck = (
+        [x for x in observed.libraries if x.state.value in ("hidden", "damaged")]
+        if observed
+        else []
+    )
+    return {os.path.realpath(os.path.dirname(x.path)) for x in stuck if x.path}
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Which folders the loader must be led to; asked anew each time, for steps run after steps."""
+
+    situation: Situation
+
+    def expected(self) -> bool:
+        """Whether a lead will be needed once the target is installed, from the tables."""
+        target = self.situation.target
+        if missing_runpath(target.version):
+            return True
+        if target.cuda is CudaSource.EXTRA or target.release.finds_nvidia_wheels:
+            return bool(self.folders())
+        return not target.release.uses_rpath or target.cuda is CudaSource.WHEELS
+
+    def folders(self) -> list[str]:
+        """Folders, relative to the prefix, of libraries the loader would not find by itself."""
+        environment = self.situation.environment
+        effective = self.situation.packages_now().effective
+        if effective is None:
+            return []
+        wheel = libraries.read_wheel(effective.folder / "tensorflow") or libraries.Wheel()
+        found: dict[str, None] = {}
+        for soname in self.situation.sonames:
+            same, _ = libraries.candidates(environment, soname)
+            inside = [c for c in same if c.startswith(f"{environment.prefix}{os.sep}")]
+            sound = [c for c in inside if libraries.is_whole(c)]
+            if sound and os.path.dirname(sound[0]) not in wheel.runpath:
+                found[os.path.relpath(os.path.dirname(sound[0]), environment.prefix)] = None
+        return list(found)
+
+    def sonames(self) -> list[str]:
+        """The libraries to open, each after those it needs."""
+        order = {name: place for place, name in enumerate((*LOAD_ORDER, *AFTERWARDS))}
+        return sorted(self.situation.sonames, key=lambda s: order.get(component(s), len(order)))
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace *path* in one move; never writes through a link that conda shares with its cache."""
+    fresh = path.with_name(f".{path.name}.tfgpu-new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_bytes(text.encode())
+        fresh.replace(path)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise StepFailed(f"{path} could not be written: {error.strerror}") from error
+
+
+def _is(path: Path, text: str) -> bool:
+    try:
+        return path.read_bytes() == text.encode()
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True)
+class WriteHook(Kept):
+    """activate.d and deactivate.d scripts for bash, zsh and fish."""
+
+    reach: Reach
+    chapter: str = "hooks"
+
+    def _files(self) -> dict[Path, str]:
+        folders = self.reach.folders()
+        if not folders:
+            return {}
+        root = self.reach.situation.environment.prefix / "etc" / "conda"
+        return {
+            root / "activate.d" / f"{NAME}.sh": hook_texts.sh_activate(folders),
+            root / "activate.d" / f"{NAME}.fish": hook_texts.fish_activate(folders),
+            root / "deactivate.d" / f"{NAME}.sh": hook_texts.SH_DEACTIVATE,
+            root / "deactivate.d" / f"{NAME}.fish": hook_texts.FISH_DEACTIVATE,
+        }
+
+    def check(self) -> bool:
+        if self._served_already():
+            return True
+        files = self._files()
+        return bool(files) and all(_is(path, text) for path, text in files.items())
+
+    def _served_already(self) -> bool:
+        """The user's own hook already leads there, and is not what we were called to mend."""
+        situation = self.reach.situation
+        if situation.causes:
+            return False
+        named = {os.path.realpath(f) for s in situation.snapshot.hooks.scripts for f in s.folders}
+        prefix = situation.environment.prefix
+        folders = [os.path.realpath(prefix / f) for f in self.reach.folders()]
+        return bool(folders) and named.issuperset(folders)
+
+    def describe(self) -> Description:
+        version = self.reach.situation.target.version
+        return Description(
+            title="Write the activation hook",
+            why=f"TensorFlow {version} does not look into the environment's library folder itself",
+            commands=tuple(
+                f"write etc/conda/{folder}/{NAME}{suffix}"
+                for folder in ("activate.d", "deactivate.d")
+                for suffix in (".sh", ".fish")
+            ),
+            download_mb=0,
+        )
+
+    def touches(self) -> tuple[Path, ...]:
+        return (self.reach.situation.environment.prefix / "etc" / "conda",)
+
+    def apply(self, work: Work) -> None:
+        for path, text in self._files().items():
+            _write(path, text)
+
+
+@dataclass(frozen=True)
+class WritePreload(Kept):
+    """A preload in site-packages, for programs started without activation."""
+
+    reach: Reach
+    chapter: str = "hooks"
+
+    def _files(self) -> dict[Path, str]:
+        folders = self.reach.folders()
+        site = self.reach.situation.environment.site_packages
+        if not folders or site is None:
+            return {}
+        text = hook_texts.preload_module(self.reach.sonames(), folders)
+        return {site / PRELOAD: hook_texts.PRELOAD_PTH, site / MODULE: text}
+
+    def check(self) -> bool:
+        files = self._files()
+        return bool(files) and all(_is(path, text) for path, text in files.items())
+
+    def describe(self) -> Description:
+        return Description(
+            title="Write the preload",
+            why="editors and notebooks start Python without activating the environment",
+            commands=(f"write {PRELOAD} and {MODULE} in site-packages",),
+            download_mb=0,
+        )
+
+    def touches(self) -> tuple[Path, ...]:
+        site = self.reach.situation.environment.site_packages
+        return (site / PRELOAD, site / MODULE) if site else ()
+
+    def apply(self, work: Work) -> None:
+        for path, text in reversed(self._files().items()):  # the module before what imports it
+            _write(path, text)
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside(Kept):
+    """Take a harmful hook of the user's out of activate.d; undo brings it back."""
+
+    path: Path
+    why: str
+    chapter: str = "hooks"
+
+    def check(self) -> bool:
+        return not self.path.exists()
+
+    def describe(self) -> Description:
+        return Description(
+            title=f"Set the hook {self.path.name} aside",
+            why=self.why,
+            commands=(f"remove {self.path} (a copy is kept)",),
+            download_mb=0,
+        )
+
+    def touches(self) -> tuple[Path, ...]:
+        return (self.path,)
+
+    def apply(self, work: Work) -> None:
+        _guarded(self.path, self.path.unlink)
+
+
+@dataclass(frozen=True, slots=True)
+class UnmaskHook(Kept):
+    """Take the line that hides the GPU out of a hook."""
+
+    path: Path
+    chapter: str = "hooks"
+
+    def check(self) -> bool:
+        try:
+            return not MASK_LINE.search(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return True
+
+    def describe(self) -> Description:
+        return Description(
+            title=f"Stop {self.path.name} from hiding the GPU",
+            why=f"it sets {MASK} so that no program sees a GPU",
+            commands=(f"comment out {MASK} in {self.path}",),
+            download_mb=0,
+        )
+
+    def touches(self) -> tuple[Path, ...]:
+        return (self.path,)
+
+    def apply(self, work: Work) -> None:
+        text = self.path.read_text(encoding="utf-8")
+        _write(self.path, MASK_LINE.sub(lambda m: f"# tfgpu-tray: {m[0].strip()}", text))
+
+
+@dataclass(frozen=True, slots=True)
+class UnsetVariable(Kept):
+    """Take CUDA_VISIBLE_DEVICES out of what `conda env config vars` sets."""
+
+    prefix: Path
+    chapter: str = "hooks"
+
+    def _state(self) -> dict[str, object]:
+        try:
+            state = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return state if isinstance(state, dict) else {}
+
+    @property
+    def _path(self) -> Path:
+        return self.prefix / "conda-meta" / "state"
+
+    def check(self) -> bool:
+        variables = self._state().get("env_vars")
+        return not (isinstance(variables, dict) and MASK in variables)
+
+    def describe(self) -> Description:
+        return Description(
+            title=f"Unset {MASK} for this environment",
+            why="it hides every GPU from programs started in this environment",
+            commands=(f"conda env config vars unset -p {self.prefix} {MASK}",),
+            download_mb=0,
+        )
+
+    def touches(self) -> tuple[Path, ...]:
+        return (self._path,)
+
+    def apply(self, work: Work) -> None:
+        state = self._state()
+        variables = state.get("env_vars")
+        if isinstance(variables, dict):
+            state["env_vars"] = {k: v for k, v in variables.items() if k != MASK}
+            _write(self._path, json.dumps(state))
+
+
+def _guarded(path: Path, action: Callable[[], None]) -> None:
+    try:
+        action()
+    except OSError as error:
+        raise StepFailed(f"{path} could not be removed: {error.strerror}") from error

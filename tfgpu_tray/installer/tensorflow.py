@@ -1,0 +1,188 @@
+"""Chapter 0 of the article: the right TensorFlow, alone, with the bounds it needs beside it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.version import InvalidVersion, Version
+
+from tfgpu_tray.installer.conda import CondaInstall
+from tfgpu_tray.installer.pip import PipInstall, PipUninstall
+from tfgpu_tray.installer.situation import Situation
+from tfgpu_tray.installer.step import Description, Kept, Step, StepFailed, Work
+from tfgpu_tray.installer.target import CudaSource
+from tfgpu_tray.knowledge.tables import table
+from tfgpu_tray.model import Distribution, Packages
+
+
+def steps(situation: Situation) -> list[Step]:
+    """What leads from the installed packages to the target's."""
+    found: list[Step] = []
+    packages = situation.snapshot.packages
+    if packages.effective is not None and packages.effective.installer == "conda":
+        return _conda_build(situation)
+    if in_user := sorted({d.name for d in _user_copies(packages, situation)}):
+        found.append(
+            PipUninstall(
+                situation.environment,
+                tuple(in_user),
+                why="the user site comes before the environment's own packages, in every "
+                "environment of this Python version",
+                present=lambda: bool(_user_copies(situation.packages_now(), situation)),
+                from_user_site=True,
+            )
+        )
+    if packages.leftovers:
+        found.append(RemoveLeftovers(situation))
+    if others := _other_providers(packages):
+        found.append(
+            PipUninstall(
+                situation.environment,
+                tuple(sorted(others)),
+                why="these packages share the folder tensorflow/; exactly one may own it",
+                present=lambda: bool(_other_providers(situation.packages_now())),
+            )
+        )
+    found.append(_install(situation))
+    return found
+
+
+def _conda_build(situation: Situation) -> list[Step]:
+    """conda owns this TensorFlow: only conda may replace its CPU build by the one for GPUs."""
+    if situation.conda is None or "cpu-only-build" not in situation.causes:
+        return []
+    return [
+        CondaInstall(
+            situation.conda,
+            situation.environment.prefix,
+            (table("packages")["conda"]["gpu_spec"],),
+            situation.channel,
+            why="conda installed a build without CUDA",
+            settled=lambda: False,
+            chapter="tensorflow",
+        )
+    ]
+
+
+def _install(situation: Situation) -> PipInstall:
+    target = situation.target
+    effective = situation.snapshot.packages.effective
+    damaged = (
+        effective is not None
+        and effective.version == target.version
+        and (bool(effective.missing_files) or "tensorflow-files-damaged" in situation.causes)
+    )
+    return PipInstall(
+        situation.environment,
+        target.requirements,
+        why=_why(situation),
+        settled=_settled(situation, damaged),
+        title=f"Install TensorFlow {target.version}",
+        # TensorFlow's files only: its dependencies are sound and may be in use elsewhere.
+        options=("--force-reinstall", "--no-deps") if damaged else (),
+    )
+
+
+def _why(situation: Situation) -> str:
+    effective = situation.snapshot.packages.effective
+    if effective is None or effective.version == situation.target.version:
+        return situation.target.why
+    return f"{effective.name} {effective.version} is installed; {situation.target.why}"
+
+
+def _settled(situation: Situation, damaged: bool) -> Callable[[], bool]:
+    """Whether the environment holds exactly the target, sound, with its bounds kept."""
+
+    def check() -> bool:
+        packages = situation.packages_now()
+        ours = [d for d in packages.tensorflow if not d.in_user_site]
+        if [(d.name, d.version) for d in ours] != [("tensorflow", situation.target.version)]:
+            return False
+        if ours[0].missing_files or (
+            damaged and ours == list(situation.snapshot.packages.tensorflow)
+        ):
+            return False
+        if situation.target.cuda is CudaSource.EXTRA and not situation.has_all_libraries():
+            return False
+        return all(_kept(packages, r) for r in _bounds(situation))
+
+    return check
+
+
+def _bounds(situation: Situation) -> list[Requirement]:
+    """Bounds on packages beside TensorFlow: those it needs and those its metadata leaves open."""
+    release = situation.target.release
+    named = [Requirement(r) for r in situation.target.requirements[1:]]
+    named.append(Requirement(f"numpy{release.numpy}"))
+    named.append(Requirement(f"protobuf{release.protobuf}"))
+    if release.keras:
+        named.append(Requirement(f"keras{release.keras}"))
+    return named
+
+
+def _kept(packages: Packages, bound: Requirement) -> bool:
+    own = [d for d in packages.related if d.name == bound.name and not d.in_user_site]
+    return all(_within(d, bound) for d in own)
+
+
+def _within(distribution: Distribution, bound: Requirement) -> bool:
+    try:
+        return bound.specifier.contains(Version(distribution.version), prereleases=True)
+    except InvalidVersion:
+        return True
+
+
+def _user_copies(packages: Packages, situation: Situation) -> list[Distribution]:
+    """TensorFlows in the user site, and neighbours there that break the target's bounds."""
+    bounds = {b.name: b for b in _bounds(situation)}
+    neighbours = [
+        d
+        for d in packages.related
+        if d.in_user_site and d.name in bounds and not _within(d, bounds[d.name])
+    ]
+    return [d for d in packages.tensorflow if d.in_user_site] + neighbours
+
+
+def _other_providers(packages: Packages) -> set[str]:
+    """Distributions to remove before `tensorflow` goes in; itself too when others wrote over it."""
+    own = {d.name for d in packages.tensorflow if not d.in_user_site}
+    return own if own - {"tensorflow"} else set()
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveLeftovers(Kept):
+    """Clear the `~…` folders of an interrupted installation."""
+
+    situation: Situation
+    chapter: str = "tensorflow"
+
+    def _folders(self) -> list[Path]:
+        site = self.situation.environment.site_packages
+        names = self.situation.packages_now().leftovers
+        return [site / name for name in names if (site / name).exists()] if site else []
+
+    def check(self) -> bool:
+        return not self._folders()
+
+    def describe(self) -> Description:
+        names = ", ".join(folder.name for folder in self._folders())
+        return Description(
+            title="Clear leftovers of an interrupted installation",
+            why=f"pip left {names} behind and warns about it at every run",
+            commands=tuple(f"remove {folder}" for folder in self._folders()),
+            download_mb=0,
+        )
+
+    def touches(self) -> tuple[Path, ...]:
+        return tuple(self._folders())
+
+    def apply(self, work: Work) -> None:
+        for folder in self._folders():
+            try:
+                shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
+            except OSError as error:
+                raise StepFailed(f"{folder} could not be removed: {error.strerror}") from error

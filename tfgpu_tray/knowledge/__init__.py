@@ -1,0 +1,1 @@
+"""Compatibility facts: tables (*.toml, each fact with its source) and the code that answers."""

@@ -1,0 +1,85 @@
+"""Driver floors, CUDA families, sonames and error codes, from cuda.toml and packages.toml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+from tfgpu_tray.knowledge.tables import table
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorMeaning:
+    code: int
+    text: str
+    cause: str | None
+
+
+def nvml_error(code: int, *, wsl: bool = False, container: bool = False) -> ErrorMeaning:
+    """What an NVML return code means, and its likeliest cause in that place."""
+    return _error("nvml", code, wsl, container)
+
+
+def cuda_error(code: int, *, wsl: bool = False, container: bool = False) -> ErrorMeaning:
+    """The same for a result of the CUDA driver API."""
+    return _error("cuda", code, wsl, container)
+
+
+def _error(source: str, code: int, wsl: bool, container: bool) -> ErrorMeaning:
+    row = table("errors")[source].get(str(code), {})
+    place = row.get("wsl") if wsl else row.get("container") if container else None
+    text = row.get("meaning") or f"{source} error {code}"
+    return ErrorMeaning(code, str(text), place or row.get("cause") or None)
+
+
+def driver_floor(cuda: str, system: str) -> str | None:
+    """The oldest driver that runs programs built for *cuda*, e.g. "11.2" or "10.1"."""
+    families = table("cuda")["family"]
+    row = families.get(cuda) or families.get(cuda.partition(".")[0], {})
+    floor = row.get("driver_windows" if system == "windows" else "driver_linux")
+    return str(floor) if floor else None
+
+
+def older(driver: str, floor: str) -> bool | None:
+    """Whether *driver* is older than *floor*; None when either is not a version."""
+    try:
+        return Version(driver) < Version(floor)
+    except InvalidVersion:
+        return None
+
+
+def component(soname: str) -> str:
+    """ "cudart" for libcudart.so.11.0; the bare name for a library not in the table."""
+    for name, files in table("cuda")["soname"].items():
+        if soname in files:
+            return str(name)
+    return soname.removeprefix("lib").partition(".so")[0]
+
+
+def conda_specs(tensorflow: str) -> tuple[str, ...]:
+    """The conda packages that serve a pip TensorFlow of that version, e.g. ("cudatoolkit=11.2",
+    "cudnn=8.1.0"); empty for one that brings its own (2.15 and newer)."""
+    for specifier, specs in table("packages")["conda_cuda"].items():
+        if SpecifierSet(specifier).contains(Version(tensorflow), prereleases=True):
+            return tuple(specs)
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """One nvidia-* distribution of the CUDA 11 set."""
+
+    requirement: str
+    folder: str
+    sonames: tuple[str, ...]
+
+
+def cuda11_wheels() -> list[Wheel]:
+    """The wheels that stand in for conda's cudatoolkit and cudnn, for TensorFlow 2.5 to 2.13."""
+    return [
+        Wheel(f"{row['name']}=={row['pin']}", row["folder"], tuple(row["sonames"]))
+        for row in table("packages")["pip_cuda11"]
+        if not row.get("optional")
+    ]

@@ -1,0 +1,1 @@
+"""When to look; keeps the conditions and speaks in events."""

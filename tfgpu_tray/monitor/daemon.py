@@ -1,0 +1,98 @@
+"""Stays alive and looks on a schedule, without a desktop; stops cleanly on SIGTERM and SIGINT."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from tfgpu_tray.model import Depth
+from tfgpu_tray.monitor.monitor import Event, Monitor
+
+if TYPE_CHECKING:
+    from tfgpu_tray.app import App
+
+# A run that is late, after sleep or under load, is run late, once; the library's default drops it.
+JOBS = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+
+
+def stay(app: App, say: Callable[[dict[str, Any]], None]) -> int:
+    """Watch until told to stop; returns the exit code."""
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+
+    def tell(event: Event) -> None:
+        say(_as_data(event))
+        app.looks.event(event.kind, event.text, event.prefix)
+
+    _introduce(app, say)
+    monitor = Monitor(app.survey, tell)
+    scheduler = BackgroundScheduler(timezone=UTC, job_defaults=JOBS)
+    schedule = app.config.schedule
+    now = datetime.now(UTC)
+    for depth, seconds, first in (
+        (Depth.FINGERPRINT, schedule.fingerprint, now),
+        (Depth.STATIC, schedule.static, None),
+        (Depth.TENSORFLOW, schedule.tensorflow, None),
+    ):
+        options = {"next_run_time": first} if first else {}
+        scheduler.add_job(
+            monitor.look,
+            "interval",
+            args=[depth],
+            seconds=seconds,
+            id=depth.word,
+            jitter=seconds * 0.05,
+            **options,
+        )
+    scheduler.start()
+    stop.wait()
+    scheduler.shutdown(wait=False)
+    say({"kind": "stopped", "prefix": None, "text": "stopped", "line": _line("stopped")})
+    return 0
+
+
+def _introduce(app: App, say: Callable[[dict[str, Any]], None]) -> None:
+    """What was found, in the first seconds, before anything slow."""
+    from tfgpu_tray import words
+    from tfgpu_tray.repair.transaction import Telling
+
+    for repair in app.workshop(Telling()).recover():
+        text = f"an interrupted {repair.command} of {repair.prefix} was put back"
+        say({"kind": "recovered", "prefix": str(repair.prefix), "text": text, "line": _line(text)})
+    judged, others = app.survey().find()
+    host, driver = app.observer.machine(Depth.STATIC)
+    texts = [
+        "without a tray: no desktop support in this version; events follow here",
+        f"machine: {words.host_line(host)}",
+        f"driver: {words.driver_line(driver)}",
+        f"watching {len(judged)} environments with TensorFlow, {len(others)} without left alone",
+    ]
+    if not judged:
+        texts.append("name an environment in config.toml, or create one with `tfgpu-tray install`")
+    for text in texts:
+        say({"kind": "start", "prefix": None, "text": text, "line": _line(text)})
+
+
+def _as_data(event: Event) -> dict[str, Any]:
+    prefix = str(event.prefix) if event.prefix else None
+    where = f"{prefix}: " if prefix else ""
+    return {
+        "kind": event.kind,
+        "prefix": prefix,
+        "text": event.text,
+        "at": event.at,
+        "line": _line(f"{where}{event.text}"),
+    }
+
+
+def _line(text: str) -> str:
+    return f"{time.strftime('%H:%M:%S')}  {text}"

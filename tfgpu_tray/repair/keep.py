@@ -1,0 +1,295 @@
+"""Keeps what a transaction is about to change, and puts it back exactly.
+
+Files that installers replace as a whole are kept as hard links where the data folder is on the
+same file system (no installer writes into a large file in place); small files, which some edit in
+place, are copied. os.walk and os.stat instead of pathlib: an environment holds tens of thousands
+of files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+COPY_BELOW = 256 * 1024  # bytes
+
+
+class KeepFailed(Exception):
+    """What is there could not be kept, so nothing may be changed; the text says why."""
+
+
+class RestoreFailed(Exception):
+    """Not everything could be put back; the text names what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One path as it was: enough to tell later whether it is still the same."""
+
+    kind: str  # "file", "link" or "folder"
+    mode: int
+    size: int
+    mtime: int  # nanoseconds
+    inode: int
+    target: str = ""  # of a symbolic link
+
+    def same(self, other: Entry | None) -> bool:
+        """Whether the content is unchanged. Folders compare by kind and mode: their time stamps
+        follow from what is in them."""
+        if other is None or (self.kind, self.mode) != (other.kind, other.mode):
+            return False
+        if self.kind == "folder":
+            return True
+        if self.kind == "link":
+            return self.target == other.target
+        return (self.size, self.mtime, self.inode) == (other.size, other.mtime, other.inode)
+
+
+Manifest = dict[str, Entry]
+
+
+def scan(roots: Iterable[Path]) -> Manifest:
+    """Every path at or under *roots*, links not followed."""
+    found: Manifest = {}
+    for root in roots:
+        for path in _walk(str(root)):
+            if path not in found and (entry := _entry(path)) is not None:
+                found[path] = entry
+    return found
+
+
+def _walk(root: str) -> Iterator[str]:
+    yield root
+    if os.path.isdir(root) and not os.path.islink(root):
+        for folder, folders, files in os.walk(root):
+            for name in (*folders, *files):
+                yield os.path.join(folder, name)
+
+
+def _entry(path: str) -> Entry | None:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    mode = stat.S_IMODE(status.st_mode)
+    if stat.S_ISLNK(status.st_mode):
+        return Entry("link", mode, 0, status.st_mtime_ns, status.st_ino, os.readlink(path))
+    if stat.S_ISDIR(status.st_mode):
+        return Entry("folder", mode, 0, status.st_mtime_ns, status.st_ino)
+    return Entry("file", mode, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+class Keep:
+    """What one transaction keeps, in a folder of its own."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._before_file = folder / "before.json"
+        self._after_file = folder / "after.json"
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything was kept; before that nothing was changed either."""
+        return self._before_file.exists()
+
+    def take(self, roots: Iterable[Path]) -> None:
+        """Keep every file under *roots*; they are listed last, on disk, when all is kept.
+
+        Raises:
+            KeepFailed: no room, or something cannot be read.
+        """
+        roots = _outermost(roots)
+        manifest = scan(roots)
+        files = [(p, e) for p, e in manifest.items() if e.kind == "file"]
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._check_room(files)
+            for number, (path, entry) in enumerate(files):
+                self._keep_file(path, entry, self._stored(number))
+        except OSError as error:
+            raise KeepFailed(
+                f"what is there now could not be kept in {self._folder}: {error}"
+            ) from error
+        numbers = {path: number for number, (path, _) in enumerate(files)}
+        self._write(self._before_file, manifest, roots, numbers)
+
+    def _check_room(self, files: list[tuple[str, Entry]]) -> None:
+        device = self._folder.stat().st_dev
+        need = 0
+        for path, entry in files:
+            linked = entry.size >= COPY_BELOW and os.lstat(path).st_dev == device
+            need += 0 if linked else entry.size
+        free = shutil.disk_usage(self._folder).free
+        if need > free:
+            raise KeepFailed(
+                f"{self._folder} has {free // 2**20} MB free; keeping a copy of what is replaced "
+                f"needs {need // 2**20} MB"
+            )
+
+    def _stored(self, number: int) -> str:
+        return os.path.join(self._folder, f"{number // 1000:03}", f"{number % 1000:03}")
+
+    @staticmethod
+    def _keep_file(path: str, entry: Entry, stored: str) -> None:
+        os.makedirs(os.path.dirname(stored), exist_ok=True)
+        if entry.size >= COPY_BELOW:
+            try:
+                os.link(path, stored, follow_symlinks=False)
+                return
+            except OSError:
+                pass  # another file system, or one without hard links
+        shutil.copy2(path, stored, follow_symlinks=False)
+
+    def seal(self) -> None:
+        """The change stands: note how things are now and drop what did not change."""
+        before, roots, numbers = self._read(self._before_file)
+        after = scan(roots)
+        self._write(self._after_file, after, roots, {})
+        for path, number in numbers.items():
+            if before[path].same(after.get(path)):
+                os.unlink(self._stored(number))
+
+    def discard(self) -> None:
+        """Everything is as it was; the kept copies are not needed any more."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def changed_since(self) -> list[str]:
+        """Paths of the sealed change that somebody changed again afterwards."""
+        before, roots, _ = self._read(self._before_file)
+        after, _, _ = self._read(self._after_file)
+        now = scan(roots)
+        ours = {p for p in before.keys() | after.keys() if not _same(before.get(p), after.get(p))}
+        return sorted(p for p in ours if not _same(after.get(p), now.get(p)) and not _is_cache(p))
+
+    def restore(self, paths: Iterable[Path] | None = None) -> None:
+        """Put everything back as it was, or only what lies under *paths*.
+
+        After `seal`, only what the change itself changed is put back: files that others added
+        since then stay.
+
+        Raises:
+            RestoreFailed: something could not be put back; everything else was.
+        """
+        before, roots, numbers = self._read(self._before_file)
+        now = scan(roots)
+        scope = before.keys() | now.keys()
+        if self._after_file.exists():
+            after, _, _ = self._read(self._after_file)
+            scope = {
+                p for p in before.keys() | after.keys() if not _same(before.get(p), after.get(p))
+            }
+        if paths is not None:
+            limits = [str(p) for p in paths]
+            scope = {p for p in scope if any(_under(p, limit) for limit in limits)}
+        failed = self._remove(sorted(scope - before.keys(), reverse=True))
+        for path in sorted(scope & before.keys()):  # folders come before what is in them
+            if not before[path].same(now.get(path)):
+                failed += self._put_back(path, before[path], numbers)
+        folders = [p for p, e in before.items() if e.kind == "folder"]
+        for path in sorted(folders, reverse=True):
+            _set_time(path, before[path])
+        if failed:
+            raise RestoreFailed("could not be put back: " + "; ".join(failed[:5]))
+
+    @staticmethod
+    def _remove(paths: list[str]) -> list[str]:
+        """What the change added; deepest first. A folder that others put files in stays."""
+        failed = []
+        for path in paths:
+            try:
+                if os.path.isdir(path) and not os.path.islink(path):
+                    os.rmdir(path)
+                elif os.path.lexists(path):
+                    os.unlink(path)
+            except OSError as error:
+                if not os.path.isdir(path):
+                    failed.append(f"{path} ({error.strerror})")
+        return failed
+
+    def _put_back(self, path: str, entry: Entry, numbers: dict[str, int]) -> list[str]:
+        try:
+            if entry.kind == "folder":
+                if os.path.islink(path) or os.path.isfile(path):
+                    os.unlink(path)
+                os.makedirs(path, exist_ok=True)
+                os.chmod(path, entry.mode)
+                return []
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            now = _entry(path)
+            if entry.kind == "file" and now and (now.inode, now.size) == (entry.inode, entry.size):
+                os.chmod(path, entry.mode)  # the very file, with another mode or time
+                os.utime(path, ns=(entry.mtime, entry.mtime))
+                return []
+            fresh = f"{path}.tfgpu-restore"
+            if entry.kind == "link":
+                os.symlink(entry.target, fresh)
+            else:
+                stored = self._stored(numbers[path])
+                if entry.size >= COPY_BELOW:
+                    self._keep_file(stored, entry, fresh)
+                else:
+                    shutil.copy2(stored, fresh)
+                os.chmod(fresh, entry.mode)
+            os.replace(fresh, path)
+        except (OSError, KeyError) as error:
+            return [f"{path} ({error})"]
+        return []
+
+    def _write(
+        self, file: Path, manifest: Manifest, roots: Iterable[Path], numbers: dict[str, int]
+    ) -> None:
+        content = {
+            "roots": [str(r) for r in roots],
+            "numbers": numbers,
+            "entries": {
+                p: [e.kind, e.mode, e.size, e.mtime, e.inode, e.target] for p, e in manifest.items()
+            },
+        }
+        fresh = file.with_suffix(".new")
+        with open(fresh, "w", encoding="utf-8", errors="surrogateescape") as stream:
+            json.dump(content, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        fresh.replace(file)
+
+    @staticmethod
+    def _read(file: Path) -> tuple[Manifest, list[Path], dict[str, int]]:
+        with open(file, encoding="utf-8", errors="surrogateescape") as stream:
+            content = json.load(stream)
+        entries = {path: Entry(*values) for path, values in content["entries"].items()}
+        return entries, [Path(r) for r in content["roots"]], content["numbers"]
+
+
+def _outermost(roots: Iterable[Path]) -> list[Path]:
+    """Without roots that lie within another."""
+    ordered = sorted(set(roots), key=lambda p: len(p.parts))
+    kept: list[Path] = []
+    for root in ordered:
+        if not any(root.is_relative_to(k) for k in kept):
+            kept.append(root)
+    return kept
+
+
+def _same(one: Entry | None, other: Entry | None) -> bool:
+    return other is None if one is None else one.same(other)
+
+
+def _under(path: str, limit: str) -> bool:
+    return path == limit or path.startswith(limit.rstrip(os.sep) + os.sep)
+
+
+def _is_cache(path: str) -> bool:
+    return f"{os.sep}__pycache__" in path
+
+
+def _set_time(path: str, entry: Entry) -> None:
+    try:
+        os.utime(path, ns=(entry.mtime, entry.mtime))
+    except OSError:
+        pass  # a folder's time stamp is a courtesy

@@ -1,0 +1,136 @@
+"""From a report to an ordered list of steps, the smallest that heals it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfgpu_tray.installer import cuda, driver, hooks, tensorflow
+from tfgpu_tray.installer.conda import CondaCreate
+from tfgpu_tray.installer.environment import CreateVenv, find_python
+from tfgpu_tray.installer.situation import Situation
+from tfgpu_tray.installer.step import Step
+from tfgpu_tray.installer.target import CudaSource, NoTarget, Target, Wishes, choose, pythons_for
+from tfgpu_tray.knowledge.causes import cause
+from tfgpu_tray.model import Environment, Host, Kind, Report, Role, Verdict
+from tfgpu_tray.observe import environments
+
+# The chapters of the set-up, in the order in which they build on each other.
+CHAPTERS: tuple[tuple[str, Callable[[Situation], list[Step]]], ...] = (
+    ("tensorflow", tensorflow.steps),
+    ("cuda", cuda.steps),
+    ("hooks", hooks.steps),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What would be done, and what a person has to do themselves."""
+
+    environment: Environment
+    steps: tuple[Step, ...] = ()
+    healed: tuple[str, ...] = ()  # the causes that the steps answer
+    guidance: tuple[str, ...] = ()
+    target: Target | None = None
+    reason: str = ""  # why there are no steps
+
+    @property
+    def download_mb(self) -> int | None:
+        """Megabytes that the steps download, as far as known; None when no size is known."""
+        known = [size for s in self.steps if (size := s.describe().download_mb) is not None]
+        return sum(known) if known else None
+
+
+def plan_repair(report: Report, wishes: Wishes, channel: str) -> Plan:
+    """The steps that answer *report*'s diagnoses; none where only a person can act."""
+    environment = report.snapshot.environment
+    if report.verdict is Verdict.OK:
+        return Plan(environment, reason="nothing is wrong")
+    counted = [d for d in report.diagnoses if d.role is not Role.POSSIBLE]
+    primary = report.primary
+    if primary is not None and not cause(primary.cause).chapters:
+        guidance = list(primary.remedy.steps)
+        if cause(primary.cause).link == "driver" and "driver-missing" in primary.cause:
+            guidance = driver.guidance(report.snapshot)
+        reason = f"{primary.summary}: no step of ours can mend that"
+        return Plan(environment, guidance=tuple(guidance), reason=reason)
+    healed = [d.cause for d in counted if cause(d.cause).chapters]
+    guidance = [s for d in counted if not cause(d.cause).chapters for s in d.remedy.steps]
+    if not healed:
+        return Plan(environment, guidance=tuple(guidance), reason="nothing found that we can mend")
+    wanted = {chapter for c in healed for chapter in cause(c).chapters}
+    if "tensorflow" in wanted:
+        wanted |= {"cuda", "hooks"}  # another TensorFlow may want other libraries and another path
+    return _planned(report, wishes, channel, healed, wanted, guidance)
+
+
+def plan_install(report: Report, wishes: Wishes, channel: str) -> Plan:
+    """The whole set-up for an environment that exists; what is there already is left alone."""
+    healed = [
+        d.cause for d in report.diagnoses if d.role is not Role.POSSIBLE and cause(d.cause).chapters
+    ]
+    guidance = [
+        s
+        for d in report.diagnoses
+        if cause(d.cause).scope == "machine" and d.role is not Role.POSSIBLE
+        for s in d.remedy.steps
+    ]
+    every = {name for name, _ in CHAPTERS}
+    return _planned(report, wishes, channel, healed, every, guidance)
+
+
+def plan_creation(
+    prefix: Path,
+    host: Host,
+    wishes: Wishes,
+    pin: str | None,
+    channel: str,
+    search: Mapping[str, str],
+    home: Path,
+) -> tuple[Environment, Step]:
+    """How to create the environment *prefix*, with a Python that the wanted TensorFlow exists for.
+
+    Raises:
+        NoTarget: no such Python can be had; the text says what is missing.
+    """
+    pythons = pythons_for(pin, host)
+    if not pythons:
+        raise NoTarget(f"no TensorFlow fits tensorflow{pin} on this machine")
+    if wishes.conda is not None:
+        environment = environments.planned(prefix, Kind.CONDA, pythons[0], pin=pin)
+        return environment, CondaCreate(wishes.conda, prefix, pythons[0], channel)
+    for version in pythons:
+        if command := find_python(version, search, home):
+            environment = environments.planned(prefix, Kind.VENV, version, pin=pin)
+            return environment, CreateVenv(prefix, tuple(command), version)
+    raise NoTarget(
+        f"{prefix} needs Python {' or '.join(pythons)}, and neither conda, nor uv, nor such a "
+        "Python was found; install one of them"
+    )
+
+
+def _planned(
+    report: Report,
+    wishes: Wishes,
+    channel: str,
+    healed: list[str],
+    chapters: set[str],
+    guidance: list[str],
+) -> Plan:
+    environment = report.snapshot.environment
+    try:
+        target = choose(report.snapshot, wishes)
+    except NoTarget as error:
+        return Plan(environment, guidance=tuple(guidance), reason=str(error))
+    if target.cuda is CudaSource.EXTRA and "cuda" in chapters:
+        chapters = chapters | {"tensorflow"}  # the extra of TensorFlow brings the libraries
+    situation = Situation(report.snapshot, target, frozenset(healed), channel, wishes.conda)
+    offered = [step for name, steps in CHAPTERS if name in chapters for step in steps(situation)]
+    needed = tuple(step for step in offered if not step.check())
+    if needed:
+        return Plan(environment, needed, tuple(healed), tuple(guidance), target)
+    if report.primary is not None:
+        guidance = [*report.primary.remedy.steps, *guidance]
+    reason = "every step is in place already"
+    return Plan(environment, (), (), tuple(dict.fromkeys(guidance)), target, reason)

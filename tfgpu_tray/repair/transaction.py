@@ -1,0 +1,230 @@
+"""The one way in which anything of ours changes a machine.
+
+Lock the prefix, keep what may be replaced, journal each step before and after, apply, ask the real
+TensorFlow, and put everything back unless things are better. Every journal entry and every kept
+file is on disk before the change it belongs to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from tfgpu_tray.installer.step import Step, StepFailed, Work
+from tfgpu_tray.installer.verify import is_better, prove
+from tfgpu_tray.model import Environment, Report
+from tfgpu_tray.observe import environments
+from tfgpu_tray.observe.look import Observer
+from tfgpu_tray.observe.processes import Process, installers_at_work, users_of_tensorflow
+from tfgpu_tray.repair.keep import Keep, KeepFailed, RestoreFailed
+from tfgpu_tray.repair.plan import Plan
+from tfgpu_tray.store.journal import Journal, Repair, State
+
+
+class Refused(Exception):
+    """The transaction did not start, and nothing was changed; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a transaction ended."""
+
+    state: State
+    before: Report | None
+    after: Report | None = None
+    note: str = ""  # why it was put back, or what is left to do
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What the transaction says while it works; each face shows it in its own way."""
+
+    step: Callable[[int, int, str], None] = field(default=lambda number, count, title: None)
+    output: Callable[[str], None] = field(default=lambda text: None)
+    phase: Callable[[str], None] = field(default=lambda text: None)
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What transactions need: the data folder, the journal, a way to look."""
+
+    folder: Path
+    journal: Journal
+    observer: Observer
+    telling: Telling = field(default_factory=Telling)
+    working: Callable[[Path], list[Process]] = installers_at_work
+    using: Callable[[Path], list[Process]] = users_of_tensorflow
+
+    # ---- the three things it does --------------------------------------------------------------
+
+    def run(self, plan: Plan, before: Report, command: str = "repair") -> Ended:
+        """Carry out *plan*.
+
+        Raises:
+            Refused: somebody else is at work there, or what is there could not be kept.
+        """
+        return self.run_steps(plan.environment, plan.steps, before, plan.healed, command)
+
+    def run_steps(
+        self,
+        environment: Environment,
+        steps: Sequence[Step],
+        before: Report,
+        healed: Sequence[str],
+        command: str,
+    ) -> Ended:
+        with self._locked(environment.prefix):
+            self._recover(environment.prefix)
+            self._refuse_if_busy(environment.prefix)
+            titles = [step.describe().title for step in steps]
+            self.telling.phase("Keeping a copy of what is there")
+            number = self.journal.begin(environment.prefix, command, before.verdict.value, titles)
+            keep = self._keep(number)
+            try:
+                keep.take(path for step in steps for path in step.touches())
+            except KeepFailed as error:
+                keep.discard()
+                self.journal.end(number, State.ROLLED_BACK, note=str(error))
+                raise Refused(str(error)) from error
+            return self._apply(number, keep, environment, steps, before, healed)
+
+    def undo(self, repair: Repair, *, force: bool = False) -> Ended:
+        """Take a finished repair back.
+
+        Raises:
+            Refused: what it changed was changed again since, or somebody is at work there.
+        """
+        with self._locked(repair.prefix):
+            self._refuse_if_busy(repair.prefix)
+            keep = self._keep(repair.id)
+            if not keep.complete:
+                raise Refused(f"the files kept for repair {repair.id} are gone")
+            if not force and (changed := keep.changed_since()):
+                raise Refused(
+                    f"{len(changed)} files of that repair were changed again since, for example "
+                    f"{changed[0]}; undo --force puts back the older ones all the same"
+                )
+            self.telling.phase("Putting back what was there")
+            note = self._restore(keep)
+            state = State.STUCK if note else State.UNDONE
+            after = self._prove(repair.prefix) if not note else None
+            verdict = after.verdict.value if after else None
+            self.journal.end(repair.id, state, after=verdict, note=note or "undone")
+            return Ended(state, None, after, note, repair.id)
+
+    def recover(self, prefix: Path | None = None) -> list[Repair]:
+        """Put back what interrupted repairs left half-done; those still at work are left alone."""
+        recovered = []
+        for repair in self.journal.unfinished(prefix):
+            try:
+                with self._locked(repair.prefix):
+                    self._recover(repair.prefix)
+                    recovered.append(repair)
+            except Refused:
+                continue
+        return recovered
+
+    # ---- how -----------------------------------------------------------------------------------
+
+    def _apply(
+        self,
+        number: int,
+        keep: Keep,
+        environment: Environment,
+        steps: Sequence[Step],
+        before: Report,
+        healed: Sequence[str],
+    ) -> Ended:
+        work = Work(self.observer.session, self.observer.runner, self.telling.output)
+        try:
+            for place, step in enumerate(steps):
+                self.telling.step(place + 1, len(steps), step.describe().title)
+                if step.check():  # an earlier step has done it along the way
+                    self.journal.step_ends(number, place, "skipped")
+                    continue
+                self.journal.step_begins(number, place)
+                step.apply(work)
+                self.journal.step_ends(number, place, "done")
+            self.telling.phase("Asking TensorFlow")
+            after = self._prove(environment.prefix, environment.pin)
+            if after is not None and is_better(before, after, healed):
+                keep.seal()
+                self.journal.end(number, State.DONE, after=after.verdict.value)
+                return Ended(State.DONE, before, after, number=number)
+            headline = after.headline if after else "the environment is gone"
+            reason = f"no better afterwards: {headline}"
+        except StepFailed as error:
+            reason = str(error)
+        except BaseException:  # Ctrl-C, a bug: put everything back, then let it be heard
+            self._roll_back(number, keep, "interrupted")
+            raise
+        return self._roll_back(number, keep, reason, before)
+
+    def _roll_back(
+        self, number: int, keep: Keep, reason: str, before: Report | None = None
+    ) -> Ended:
+        self.telling.phase("Putting back what was there")
+        failure = self._restore(keep)
+        if failure:
+            self.journal.end(number, State.STUCK, note=f"{reason}; {failure}")
+            return Ended(State.STUCK, before, None, f"{reason}; {failure}", number)
+        self.journal.end(number, State.ROLLED_BACK, note=reason)
+        keep.discard()
+        return Ended(State.ROLLED_BACK, before, before, reason, number)
+
+    def _recover(self, prefix: Path) -> None:
+        for repair in self.journal.unfinished(prefix):
+            keep = self._keep(repair.id)
+            if keep.complete:
+                self._roll_back(repair.id, keep, "interrupted")
+            else:  # it stopped while keeping, before any change
+                keep.discard()
+                self.journal.end(repair.id, State.ROLLED_BACK, note="interrupted before any change")
+
+    @staticmethod
+    def _restore(keep: Keep) -> str:
+        try:
+            keep.restore()
+        except (RestoreFailed, OSError, ValueError) as error:
+            return str(error)
+        return ""
+
+    def _prove(self, prefix: Path, pin: str | None = None) -> Report | None:
+        """None when there is no environment at *prefix* any more."""
+        environment = environments.describe(prefix, found_by="repair", pin=pin)
+        return prove(self.observer, environment) if environment is not None else None
+
+    def _keep(self, number: int) -> Keep:
+        return Keep(self.folder / "repairs" / f"{number:06}")
+
+    def _locked(self, prefix: Path) -> _Locked:
+        name = hashlib.blake2b(str(prefix).encode("utf-8", "surrogateescape"), digest_size=8)
+        return _Locked(self.folder / "locks" / f"{name.hexdigest()}.lock", prefix)
+
+    def _refuse_if_busy(self, prefix: Path) -> None:
+        if working := self.working(prefix):
+            raise Refused(f"{working[0]} is changing this environment; repair when it has finished")
+        if using := self.using(prefix):
+            raise Refused(f"{using[0]} is using TensorFlow here; stop it first, then repair")
+
+
+class _Locked:
+    """Holds the lock of one prefix; one repair at a time, whoever starts it."""
+
+    def __init__(self, path: Path, prefix: Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock, self._prefix = FileLock(path), prefix
+
+    def __enter__(self) -> None:
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise Refused(f"another repair of {self._prefix} is running") from error
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()

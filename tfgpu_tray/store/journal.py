@@ -1,0 +1,103 @@
+"""The journal of repairs: what was about to be done, was done, and how it ended."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+
+class State(StrEnum):
+    APPLYING = "applying"
+    DONE = "done"
+    UNDONE = "undone"  # the user took it back
+    ROLLED_BACK = "rolled-back"  # it failed, was no better, or was interrupted
+    STUCK = "stuck"  # it could not be put back completely; a person must look
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    id: int
+    prefix: Path
+    command: str  # "repair" or "install"
+    state: State
+    started: float
+    before: str | None
+    after: str | None
+    note: str | None
+
+
+class Journal:
+    """Every method is on disk when it returns."""
+
+    def __init__(self, database: sqlite3.Connection, clock: Callable[[], float] = time.time):
+        self._database = database
+        self._clock = clock
+
+    def begin(self, prefix: Path, command: str, before: str, titles: Sequence[str]) -> int:
+        """Write down a repair that is about to start; returns its number."""
+        self._database.execute("BEGIN IMMEDIATE")
+        with self._database:
+            cursor = self._database.execute(
+                "INSERT INTO repairs (prefix, command, state, started, before)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (str(prefix), command, State.APPLYING, self._clock(), before),
+            )
+            number = cursor.lastrowid or 0
+            self._database.executemany(
+                "INSERT INTO steps (repair, number, title, state) VALUES (?, ?, ?, 'planned')",
+                [(number, place, title) for place, title in enumerate(titles)],
+            )
+        return number
+
+    def step_begins(self, repair: int, step: int) -> None:
+        self._database.execute(
+            "UPDATE steps SET state = 'applying', started = ? WHERE repair = ? AND number = ?",
+            (self._clock(), repair, step),
+        )
+
+    def step_ends(self, repair: int, step: int, state: str, note: str | None = None) -> None:
+        self._database.execute(
+            "UPDATE steps SET state = ?, ended = ?, note = ? WHERE repair = ? AND number = ?",
+            (state, self._clock(), note, repair, step),
+        )
+
+    def end(
+        self, repair: int, state: State, *, after: str | None = None, note: str | None = None
+    ) -> None:
+        self._database.execute(
+            "UPDATE repairs SET state = ?, ended = ?, after = COALESCE(?, after),"
+            " note = COALESCE(?, note) WHERE id = ?",
+            (state, self._clock(), after, note, repair),
+        )
+
+    def unfinished(self, prefix: Path | None = None) -> list[Repair]:
+        """Repairs that were interrupted, newest first."""
+        found = self._select("state = ?", State.APPLYING)
+        return [r for r in found if prefix is None or r.prefix == prefix]
+
+    def last_done(self, prefix: Path | None = None) -> Repair | None:
+        """The newest repair that stands, the one `undo` takes back."""
+        found = self._select("state = ?", State.DONE)
+        return next((r for r in found if prefix is None or r.prefix == prefix), None)
+
+    def _select(self, where: str, *values: str) -> list[Repair]:
+        rows = self._database.execute(
+            f"SELECT * FROM repairs WHERE {where} ORDER BY id DESC", values
+        )
+        return [
+            Repair(
+                id=row["id"],
+                prefix=Path(row["prefix"]),
+                command=row["command"],
+                state=State(row["state"]),
+                started=row["started"],
+                before=row["before"],
+                after=row["after"],
+                note=row["note"],
+            )
+            for row in rows
+        ]

@@ -1,0 +1,223 @@
+"""Reports and plans as text and as JSON; the same content, nothing judged here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from tfgpu_tray.model import Activation, Depth, Driver, Host, Report, Role, Verdict, plain
+
+if TYPE_CHECKING:
+    from tfgpu_tray.repair.plan import Plan
+    from tfgpu_tray.repair.transaction import Ended
+    from tfgpu_tray.survey import Overview
+
+SCHEMA = 1
+MARKS = {
+    Verdict.OK: ("✓", "green"),
+    Verdict.DEGRADED: ("!", "yellow"),
+    Verdict.BROKEN: ("✗", "red"),
+    Verdict.UNKNOWN: ("?", "cyan"),
+}
+# The variables of an activated shell that matter here; the others may hold secrets.
+SHOWN = ("CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "XLA_FLAGS", "LD_PRELOAD")
+
+
+# ---- JSON --------------------------------------------------------------------------------------
+
+
+def overview_json(overview: Overview) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "verdict": overview.verdict.value,
+        "host": plain(overview.host),
+        "driver": plain(overview.driver),
+        "environments": [report_json(r) for r in overview.reports],
+        "others": [
+            {"prefix": str(e.prefix), "kind": e.kind.value, "python_version": e.python_version}
+            for e in overview.others
+        ],
+    }
+
+
+def report_json(report: Report) -> dict[str, Any]:
+    snapshot = report.snapshot
+    environment = snapshot.environment
+    hooks = plain(snapshot.hooks)
+    if snapshot.hooks.activation is not None:
+        hooks["activation"] = _activation_json(snapshot.hooks.activation)
+    return {
+        "prefix": str(environment.prefix),
+        "kind": environment.kind.value,
+        "verdict": report.verdict.value,
+        "headline": report.headline,
+        "facts": {
+            "depth": snapshot.depth.word,
+            "fingerprint": snapshot.fingerprint,
+            "environment": plain(environment),
+            "packages": plain(snapshot.packages),
+            "conda": plain(snapshot.conda),
+            "hooks": hooks,
+            "libraries": plain(snapshot.libraries),
+            "tensorflow": plain(snapshot.tensorflow),
+            "compute": plain(snapshot.compute),
+            "notes": plain(snapshot.notes),
+        },
+        "diagnoses": plain(report.diagnoses),
+    }
+
+
+def _activation_json(activation: Activation) -> dict[str, Any]:
+    return {
+        "outcome": activation.outcome.value,
+        "failed_script": activation.failed_script,
+        "messages": list(activation.messages),
+        "seconds": round(activation.seconds, 3),
+        "variables": {k: activation.environ[k] for k in SHOWN if k in activation.environ},
+    }
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    return {
+        "environment": str(plan.environment.prefix),
+        "target": plain(plan.target),
+        "heals": list(plan.healed),
+        "steps": [{"chapter": step.chapter, **plain(step.describe())} for step in plan.steps],
+        "download_mb": plan.download_mb,
+        "safety": "reversible" if plan.steps else "none",
+        "guidance": list(plan.guidance),
+        "reason": plan.reason,
+    }
+
+
+def ended_json(ended: Ended) -> dict[str, Any]:
+    return {
+        "state": ended.state.value,
+        "number": ended.number,
+        "note": ended.note,
+        "before": report_json(ended.before) if ended.before else None,
+        "after": report_json(ended.after) if ended.after else None,
+    }
+
+
+# ---- text, with rich's markup ------------------------------------------------------------------
+
+
+def overview_text(overview: Overview) -> Iterator[str]:
+    yield f"[bold]Machine[/]  {_escape(host_line(overview.host))}"
+    yield f"[bold]Driver [/]  {_escape(driver_line(overview.driver))}"
+    for note in (*overview.host.notes, *overview.driver.notes):
+        yield f"         {_escape(note)}"
+    yield ""
+    if not overview.reports:
+        yield "No environment with TensorFlow was found."
+        yield "Name one with --env PREFIX, or list it in config.toml under environments.include."
+    for report in overview.reports:
+        yield from report_text(report)
+    if overview.others:
+        names = ", ".join(str(e.prefix) for e in overview.others[:8])
+        more = f" and {len(overview.others) - 8} more" if len(overview.others) > 8 else ""
+        yield f"[dim]Without TensorFlow, not judged: {_escape(names)}{more}[/]"
+
+
+def report_text(report: Report) -> Iterator[str]:
+    mark, colour = MARKS[report.verdict]
+    yield f"[{colour} bold]{mark} {report.verdict.value}[/]  {_escape(str(report.prefix))}"
+    if report.primary is None or report.primary.summary != report.headline:
+        yield f"   {_escape(report.headline)}"
+    for diagnosis in report.diagnoses:
+        label = {
+            Role.PRIMARY: "Cause",
+            Role.CONTRIBUTING: "Also",
+            Role.POSSIBLE: "Note",
+        }[diagnosis.role]
+        sure = "" if diagnosis.confidence.value == "certain" else f", {diagnosis.confidence.value}"
+        yield (
+            f"   [bold]{label}[/]: {_escape(diagnosis.summary)} [dim]({diagnosis.cause}{sure})[/]"
+        )
+        for line in diagnosis.evidence[:8]:
+            yield f"      · {_escape(line)}"
+        if len(diagnosis.evidence) > 8:
+            yield f"      · and {len(diagnosis.evidence) - 8} more"
+    primary = report.primary
+    if primary is not None:
+        yield f"   [bold]Remedy[/]: {_escape(primary.remedy.title)}"
+        if primary.remedy.safety == "reversible":
+            yield f"      tfgpu-tray repair --env {_quoted(str(report.prefix))}"
+        else:
+            for number, step in enumerate(primary.remedy.steps, start=1):
+                yield f"      {number}. {_escape(step)}"
+    yield ""
+
+
+def plan_text(plan: Plan) -> Iterator[str]:
+    if plan.steps:
+        size = plan.download_mb
+        known = f", downloads about {size} MB" if size else ""
+        yield f"[bold]Plan[/] for {_escape(str(plan.environment.prefix))}{known}"
+        for number, step in enumerate(plan.steps, start=1):
+            told = step.describe()
+            size_text = f" [dim](about {told.download_mb} MB)[/]" if told.download_mb else ""
+            yield f"  {number}. [bold]{_escape(told.title)}[/]{size_text}"
+            yield f"     {_escape(told.why)}"
+            for command in told.commands:
+                yield f"     [dim]{_escape(command)}[/]"
+        yield "  Then TensorFlow is asked. Unless things are better, everything is put back;"
+        yield "  `tfgpu-tray undo` takes it back later, too."
+    elif plan.reason:
+        yield f"Nothing to do here: {_escape(plan.reason)}."
+    if plan.guidance:
+        yield "[bold]What you can do[/]"
+        for number, line in enumerate(plan.guidance, start=1):
+            yield f"  {number}. {_escape(line)}"
+
+
+def host_line(host: Host) -> str:
+    parts = [host.release or host.system]
+    if host.wsl:
+        parts.append(f"WSL {host.wsl}")
+    if host.container:
+        parts.append(f"in a container ({host.container})")
+    if host.windows_build:
+        parts.append(f"build {host.windows_build}")
+    if host.glibc:
+        parts.append(f"glibc {host.glibc}")
+    if host.nvidia_devices is not None:
+        count = host.nvidia_devices
+        parts.append(
+            "no NVIDIA GPU on the PCI bus" if not count else f"{count} NVIDIA GPU on the PCI bus"
+        )
+    return " · ".join(parts)
+
+
+def driver_line(driver: Driver) -> str:
+    if driver.nvml_error is not None:
+        return f"{driver.nvml_error_text} (NVML code {driver.nvml_error})"
+    if driver.version is None:
+        version = driver.kernel_module
+        return f"{version} by the kernel's word" if version else "not known"
+    parts = [driver.version]
+    if driver.cuda:
+        parts.append(f"up to CUDA {driver.cuda}")
+    for gpu in driver.gpus or ():
+        memory = f", {gpu.memory_mib} MiB" if gpu.memory_mib else ""
+        parts.append(f"{gpu.name} ({gpu.compute_capability or 'capability not known'}{memory})")
+    if driver.gpus == ():
+        parts.append("no GPU")
+    return " · ".join(parts)
+
+
+def depth_names() -> list[str]:
+    return [depth.word for depth in Depth]
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _quoted(text: str) -> str:
+    import shlex
+
+    return _escape(shlex.quote(text))
