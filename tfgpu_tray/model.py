@@ -183,6 +183,7 @@ class Conda:
     pinned: tuple[str, ...] = ()
     frozen: bool = False
     mentions_tensorflow: bool = False  # conda-meta/history names it
+    removed: tuple[str, ...] = ()  # of the same kind, once installed, by the history
     last_command: str | None = None
     notes: tuple[str, ...] = ()
 

@@ -180,6 +180,8 @@ def _packages(python: Interpreter) -> tuple[Package, ...]:
             _python(python),
             placeholder=placeholder,
         ),
+        # conda asks for it by name; in this channel pip's files come with python
+        Package("pip", "24.0", "pyhd8ed1ab_0", _note("share/doc/pip/README", "see python\n")),
         Package("cudatoolkit", "11.2.2", "hbe64b41_10", _stubs(cuda, "11.2.2")),
         Package("cudatoolkit", "11.8.0", "h37601d7_11", _stubs(cuda, "11.8.0")),
         Package(

@@ -22,6 +22,7 @@ __all__ = [
     "bare_conda",
     "bare_venv",
     "tf221",
+    "tf221_conda",
 ]
 
 TF_210 = ("tensorflow==2.10.1", "numpy<2")
@@ -98,6 +99,16 @@ def bare_venv(prefix: Path, python: Interpreter) -> None:
 def tf221(prefix: Path, python: Interpreter) -> None:
     """A venv with TensorFlow 2.21.0 and stubs where tensorflow[and-cuda] has NVIDIA's wheels."""
     bare_venv(prefix, python)
+    _and_cuda(prefix)
+
+
+def tf221_conda(prefix: Path, conda: Path) -> None:
+    """The same in a conda environment, which has hooks."""
+    bare_conda(prefix, conda)
+    _and_cuda(prefix)
+
+
+def _and_cuda(prefix: Path) -> None:
     _pip_install(prefix, TF_221)
     [site] = prefix.glob("lib/python3*/site-packages")
     for name, version in NVIDIA_WHEELS.items():

@@ -146,10 +146,16 @@ class Lab:
         """Clones a venv with TensorFlow 2.21.0 and stubs of the CUDA 12 wheels."""
         return self._clone("tf221", lambda prefix: golden.tf221(prefix, _python("3.11")), target)
 
+    def tf221_conda(self, target: Path) -> Path:
+        """Clones a conda environment with the same, on Python 3.10."""
+        return self._clone(
+            "tf221_conda", lambda prefix: golden.tf221_conda(prefix, self.conda), target
+        )
+
     def _clone(self, name: str, build: Callable[[Path], None], target: Path) -> Path:
         sources = ["golden.py", "stubs.py", "interpreters.py"]
         salt = _python("3.11").version
-        if name in ("bare_conda", "article"):
+        if name in ("bare_conda", "article", "tf221_conda"):
             salt = self._channels.name
         clone_environment(self._part(name, sources, build, salt), target)
         return target
@@ -227,7 +233,7 @@ def main() -> int:
     try:
         lab.driver(scratch / "driver")
         print(f"conda stand-in  {lab.conda}\nchannel         {lab.channel_url}")
-        for name in ("bare_conda", "bare_venv", "article", "tf221"):
+        for name in ("bare_conda", "bare_venv", "article", "tf221", "tf221_conda"):
             start = time.monotonic()
             prefix: Path = getattr(lab, name)(scratch / name)
             seconds = time.monotonic() - start - lab.built.get(name, 0)

@@ -48,12 +48,10 @@ def hook_sloppy(case: Case) -> Iterator[Finding]:
 
 def hidden(case: Case) -> Iterator[Finding]:
     """A file on the loader path that cannot be loaded stands before one that can."""
-    for library in case.in_state(LibraryState.HIDDEN, LibraryState.DAMAGED):
-        path = library.path
-        if path is None or len(library.candidates) < 2:
-            continue
+    for library in case.in_state(LibraryState.HIDDEN):
+        path = library.path or library.soname
         folder = os.path.dirname(path)
-        good = next(c for c in library.candidates if c != path)
+        good = next((c for c in library.candidates if c != path), "the right one")
         evidence = [f"{path} is loaded before {good} and cannot be used"]
         if library.error:
             evidence.append(library.error)
@@ -129,6 +127,8 @@ def missing(case: Case) -> Iterator[Finding]:
     summary = f"CUDA libraries are missing: {', '.join(shown)}"
     if kinds == {"cudnn"}:
         yield certain("cudnn-missing", *evidence, summary=summary)
+    elif "cudart" in kinds and (removed := _removed_by_conda(case)):
+        yield certain("cuda-runtime-missing", removed, *evidence, summary=summary)
     elif any(x.relatives for x in absent) and "cudart" in kinds:
         yield certain("cuda-toolkit-version-mismatch", *evidence, summary=summary)
     elif "cudart" in kinds:
@@ -137,10 +137,15 @@ def missing(case: Case) -> Iterator[Finding]:
         yield certain("cuda-libs-incomplete-or-mixed", *evidence, summary=summary)
 
 
+def _removed_by_conda(case: Case) -> str | None:
+    conda = case.snapshot.conda
+    if conda is None or "cudatoolkit" not in conda.removed:
+        return None
+    return "conda once installed cudatoolkit here and it is gone"
+
+
 def damaged(case: Case) -> Iterator[Finding]:
     for library in case.in_state(LibraryState.DAMAGED):
-        if len(library.candidates) > 1:
-            continue  # `hidden` speaks of it
         dependency = _dependency(library)
         if dependency:
             yield certain(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from tfgpu_tray.knowledge.releases import NATIVE_WINDOWS_LAST, Release, releases
 from tfgpu_tray.model import Kind, LibraryState, Snapshot
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,8 @@ class Pin:
 
 def pin_of(snapshot: Snapshot) -> Pin | None:
     """The range the environment allows, or None when nothing narrows it."""
+    from packaging.specifiers import SpecifierSet
+
     environment = snapshot.environment
     if environment.pin:
         reason = f"the configuration asks for tensorflow{environment.pin}"
@@ -37,6 +42,8 @@ def _conda_toolkit_pin(snapshot: Snapshot) -> Pin | None:
     Silent when TensorFlow is conda's own, which brings its libraries along, and when every library
     of the installed release was found, from wherever.
     """
+    from packaging.specifiers import SpecifierSet
+
     conda, effective = snapshot.conda, snapshot.packages.effective
     toolkit = conda.find("cudatoolkit") if conda else None
     if conda is None or toolkit is None or (effective and effective.installer == "conda"):

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from tfgpu_tray.diagnose.case import Case, Finding, blemish, certain, likely
 from tfgpu_tray.knowledge.releases import releases
 from tfgpu_tray.model import Depth, Distribution, Outcome
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
 
 # What a failed import says → cause. Source: the messages of the named libraries; each has a case
 # in public issue trackers (protobuf 4, NumPy 2, GLIBCXX, MSVC runtime).

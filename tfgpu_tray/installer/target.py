@@ -115,7 +115,7 @@ def _fitting(snapshot: Snapshot, pin: Pin | None) -> list[Release]:
     kept = [r for r in left if _in(pin.specifier, r)]
     if not kept:
         have = f"Python {python} and this machine allow {left[0].series} to {left[-1].series}"
-        raise NoTarget(f"{pin.reason}, but {have}; change one of the two")
+        raise NoTarget(f"{pin.reason}, but {have}; {_advice(snapshot, 'Python')}")
     return kept
 
 

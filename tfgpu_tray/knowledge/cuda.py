@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from tfgpu_tray.knowledge.tables import table
@@ -61,6 +60,8 @@ def component(soname: str) -> str:
 def conda_specs(tensorflow: str) -> tuple[str, ...]:
     """The conda packages that serve a pip TensorFlow of that version, e.g. ("cudatoolkit=11.2",
     "cudnn=8.1.0"); empty for one that brings its own (2.15 and newer)."""
+    from packaging.specifiers import SpecifierSet
+
     for specifier, specs in table("packages")["conda_cuda"].items():
         if SpecifierSet(specifier).contains(Version(tensorflow), prereleases=True):
             return tuple(specs)

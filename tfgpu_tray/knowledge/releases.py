@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from tfgpu_tray.knowledge.tables import table
+
+if TYPE_CHECKING:  # imported where used: the cheapest looks answer without it
+    from packaging.specifiers import SpecifierSet
 
 NATIVE_WINDOWS_LAST = Version("2.10")  # the last series with a GPU on native Windows
 
@@ -63,6 +64,8 @@ def _rows() -> dict[str, dict[str, Any]]:
 @cache
 def release(version: str) -> Release | None:
     """The series that *version* ("2.10.1", "2.21") belongs to; None for one not in the table."""
+    from packaging.specifiers import SpecifierSet
+
     try:
         parsed = Version(version)
     except InvalidVersion:
@@ -118,6 +121,8 @@ def missing_runpath(version: str) -> bool:
 
 def download_mb(requirement: str) -> int | None:
     """Size of the wheels that a requirement of ours downloads on Linux x86_64, where known."""
+    from packaging.requirements import Requirement
+
     wanted, sizes = Requirement(requirement), table("tensorflow")["sizes"]
     version = next((s.version for s in wanted.specifier if s.operator == "=="), "")
     series = ".".join(version.split(".")[:2])

@@ -47,9 +47,16 @@ def observe_conda(prefix: Path) -> Conda | None:
         pinned=tuple(_lines(_text(meta / "pinned") or "")),
         frozen=(meta / "frozen").exists(),
         mentions_tensorflow="tensorflow" in history,
+        removed=tuple(sorted(_ever_linked(history) - {p.name for p in packages})),
         last_command=commands[-1] if commands else None,
         notes=tuple(notes),
     )
+
+
+def _ever_linked(history: str) -> set[str]:
+    """Names that matter here among the history's + lines, `+channel::name-version-build`."""
+    items = re.findall(r"^\+(?:.*::)?(\S+)-[^-\s]+-[^-\s]+$", history, re.MULTILINE)
+    return {name for name in items if INTERESTING.match(name)}
 
 
 def _names(meta: Path) -> list[str]:

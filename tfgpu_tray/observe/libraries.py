@@ -94,7 +94,8 @@ def loader_cache() -> Mapping[str, str]:
 def candidates(environment: Environment, soname: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Files named *soname* in the environment and the usual system places, and its relatives.
 
-    Relatives are the same component of another version: libcudart.so.12 for libcudart.so.11.0.
+    Relatives are the same component of another version, libcudart.so.12 for libcudart.so.11.0, in
+    the environment or in the loader's cache: a toolkit that nobody put on a path explains nothing.
     """
     stem = soname.split(".so")[0] + ".so"
     same: list[str] = []
@@ -103,12 +104,17 @@ def candidates(environment: Environment, soname: str) -> tuple[tuple[str, ...], 
         for name, path in _shared_objects(folder).items():
             if name == soname:
                 same.append(path)
-            elif name.startswith(stem + ".") and name.removeprefix(stem + ".")[:1].isdigit():
+            elif _is_version_of(name, stem) and folder not in SYSTEM_CUDA:
                 other.append(path)
+    other += [path for name, path in loader_cache().items() if _is_version_of(name, stem)]
     cached = loader_cache().get(soname)
     if cached and cached not in same:
         same.append(cached)
-    return tuple(same), tuple(other)
+    return tuple(same), tuple(p for p in dict.fromkeys(other) if p not in same)
+
+
+def _is_version_of(name: str, stem: str) -> bool:
+    return name.startswith(stem + ".") and name.removeprefix(stem + ".")[:1].isdigit()
 
 
 def _folders(environment: Environment) -> list[str]:
@@ -164,7 +170,7 @@ def predict(
         if path is None and preloaded and inside:
             path = inside[0]
         if path is not None:
-            state = LibraryState.FOUND if is_whole(path) else LibraryState.DAMAGED
+            state = LibraryState.FOUND if is_whole(path) else _unusable(path, same)
         elif not same:
             state = LibraryState.MISSING
         elif not any(is_whole(c) for c in same):
@@ -261,6 +267,12 @@ def _probe(
     )
 
 
+def _unusable(path: str, same: Sequence[str]) -> LibraryState:
+    """HIDDEN when *path* stands in front of a sound file of the same name."""
+    others = [c for c in same if c != path and is_whole(c)]
+    return LibraryState.HIDDEN if others else LibraryState.DAMAGED
+
+
 def _judged(
     environment: Environment, soname: str, opened: tuple[str | None, str | None] | None
 ) -> Library:
@@ -276,6 +288,5 @@ def _judged(
         if same and not any(is_whole(c) for c in same):
             state, path = LibraryState.DAMAGED, same[0]
     else:
-        good = [c for c in same if c != path and is_whole(c)]
-        state = LibraryState.HIDDEN if good and path else LibraryState.DAMAGED
+        state = _unusable(path, same) if path else LibraryState.DAMAGED
     return Library(soname, state, path, same, other, error=error)

@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("packages", nargs="*", metavar="package_spec")
     install = commands.add_parser("install", parents=[change], allow_abbrev=False)
     install.add_argument("packages", nargs="*", metavar="package_spec")
+    install.add_argument("--force-reinstall", action="store_true")
     install.add_argument("--freeze-installed", "--no-update-deps", action="store_true")
     install.add_argument("--revision")
     remove = commands.add_parser(
@@ -199,7 +200,8 @@ def _plan(
     names = [*arguments.channel, *(() if arguments.override_channels else config.channels)]
     if not names:
         raise CondaError("NoChannelsConfiguredError", "No channels are configured.")
-    return plan_install(prefix, arguments.packages, config.urls(names))
+    again = getattr(arguments, "force_reinstall", False)
+    return plan_install(prefix, arguments.packages, config.urls(names), again=again)
 
 
 def _ask() -> None:

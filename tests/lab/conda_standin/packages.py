@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rattler import Gateway, MatchSpec, PrefixRecord, RepoDataRecord, Subdir, install, solve
@@ -121,8 +121,13 @@ def _query(channels: Sequence[str], specs: Sequence[str]) -> list[RepoDataRecord
     return [record for records in asyncio.run(query) for record in records]
 
 
-def plan_install(prefix: Prefix, specs: Sequence[str], channels: Sequence[str]) -> Transaction:
-    """Solves for these specs, keeping what is installed and, where possible, requested earlier."""
+def plan_install(
+    prefix: Prefix, specs: Sequence[str], channels: Sequence[str], *, again: bool = False
+) -> Transaction:
+    """Solves for these specs, keeping what is installed and, where possible, requested earlier.
+
+    With *again* (--force-reinstall) the named packages are unlinked and linked anew.
+    """
     asked = [canonical_spec(spec) for spec in specs]
     missing = [spec for spec in asked if not _query(channels, [spec])]
     if missing:
@@ -145,11 +150,18 @@ def plan_install(prefix: Prefix, specs: Sequence[str], channels: Sequence[str]) 
         except SolverError as error:
             failure = failure or error
         else:
-            return _transaction(prefix, final, "update", asked)
+            planned = _transaction(prefix, final, "update", asked)
+            return _linked_anew(planned, names) if again else planned
     if pins and _solvable(channels, asked, installed):
         raise conflicts_with_pins(asked, pins, prefix.path)
     message = f"The following specifications were found to be incompatible:\n\n{failure}"
     raise CondaError("UnsatisfiableError", message)
+
+
+def _linked_anew(planned: Transaction, names: set[str]) -> Transaction:
+    done = {_identity(record) for record in planned.link}
+    anew = tuple(r for r in planned.final if _name(r) in names and _identity(r) not in done)
+    return replace(planned, unlink=(*planned.unlink, *anew), link=(*planned.link, *anew))
 
 
 def _solvable(
@@ -225,6 +237,7 @@ def execute(transaction: Transaction, config: Config, command: Sequence[str]) ->
             list(transaction.final),
             prefix.path,
             cache_dir=config.package_cache,
+            reinstall_packages={_name(record) for record in transaction.unlink},
             show_progress=False,
         )
     )

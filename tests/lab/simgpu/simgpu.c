@@ -105,9 +105,26 @@ static int check(int device) {
     return device >= 0 && device < sim.gpus ? OK : INVALID_DEVICE;
 }
 
+/* CUDA_VISIBLE_DEVICES hides GPUs from CUDA, not from NVML: a plain list of numbers is read up to the
+   first that does not exist, so empty or -1 hides them all. */
+static void mask(void) {
+    const char *list = getenv("CUDA_VISIBLE_DEVICES");
+    int shown = 0;
+    if (!list) return;
+    while (*list) {
+        char *end;
+        long number = strtol(list, &end, 10);
+        if (end == list || number < 0 || number >= sim.gpus) break;
+        shown++;
+        list = *end == ',' ? end + 1 : end;
+    }
+    sim.gpus = shown;
+}
+
 EXPORT int cuInit(unsigned flags) {
     (void)flags;
     enter("cuda");
+    mask();
     if (sim.cuinit) return sim.cuinit;
     if (sim.gpus <= 0) return NO_DEVICE;
     started = 1;

@@ -1,0 +1,81 @@
+"""Package managers at work are noticed, and nothing else is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.needs import tool
+from tfgpu_tray.observe.processes import installers_at_work
+
+
+@contextmanager
+def at_work(words: list[str], environ: dict[str, str] | None = None) -> Iterator[None]:
+    """A process whose command line reads *words*, waiting until it is told to go."""
+    script = "echo ready; read -r line"
+    process = subprocess.Popen(
+        [words[0], "-c", script, *words[1:]],
+        executable=tool("bash"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={"PATH": os.environ["PATH"], **(environ or {})},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    try:
+        yield
+    finally:
+        process.communicate(b"\n", timeout=10)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["{prefix}/bin/pip", "install", "keras"],
+        ["conda", "install", "-p", "{prefix}", "cudnn"],
+        ["mamba", "update", "--prefix", "{prefix}"],
+        ["conda", "install", "--prefix={prefix}", "cudnn"],
+        ["uv", "sync", "--python", "{prefix}/bin/python"],
+        ["{prefix}/bin/pip3.10", "install", "keras"],
+        ["conda", "install", "-n", "tf", "cudnn"],
+        ["conda", "install", "--name=tf", "cudnn"],
+    ],
+)
+def test_a_manager_that_names_the_prefix_is_at_work_there(words: list[str], tmp_path: Path) -> None:
+    prefix = tmp_path / "envs" / "tf"
+    with at_work([word.format(prefix=prefix) for word in words]):
+        (found,) = installers_at_work(prefix)
+        assert words[1] in str(found) and str(found.pid) in str(found)
+        assert installers_at_work(tmp_path / "envs" / "tf2") == []
+        assert installers_at_work(tmp_path / "envs" / "other") == []
+    assert installers_at_work(prefix) == []
+
+
+@pytest.mark.parametrize("variable", ["CONDA_PREFIX", "VIRTUAL_ENV"])
+def test_a_manager_started_inside_the_environment_is_at_work_there(
+    variable: str, tmp_path: Path
+) -> None:
+    prefix = tmp_path / "envs" / "tf"
+    with at_work(["pip", "install", "keras"], {variable: str(prefix)}):
+        assert len(installers_at_work(prefix)) == 1
+        assert installers_at_work(tmp_path / "envs" / "other") == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["{prefix}/bin/pip", "list"],
+        ["conda", "run", "-p", "{prefix}", "python"],
+        ["{prefix}/bin/python", "train.py", "install"],
+        ["less", "{prefix}/bin/pip", "install.log"],
+    ],
+)
+def test_what_changes_nothing_is_not_waited_for(words: list[str], tmp_path: Path) -> None:
+    prefix = tmp_path / "envs" / "tf"
+    with at_work([word.format(prefix=prefix) for word in words]):
+        assert installers_at_work(prefix) == []
