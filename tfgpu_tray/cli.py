@@ -219,7 +219,8 @@ def _carry_out(app: App, options: argparse.Namespace, plan: Plan, report: Any, c
     from tfgpu_tray import words
 
     if not options.json:
-        _print_lines(_console(), [*words.report_text(report), *words.plan_text(plan)])
+        shown = words.report_text(report, remedy=False) if plan.environment.prefix.exists() else ()
+        _print_lines(_console(), [*shown, *words.plan_text(plan)])
     if options.dry_run or not plan.steps:
         if options.json:
             _print_json(

@@ -220,6 +220,7 @@ class Activation:
 @dataclass(frozen=True, slots=True)
 class Hooks:
     scripts: tuple[HookScript, ...] = ()
+    deactivate: tuple[str, ...] = ()  # names of the scripts of deactivate.d
     variables: Mapping[str, str] = field(default_factory=dict)  # `conda env config vars`
     preload: bool = False  # our preload is installed in site-packages
     activation: Activation | None = None

@@ -120,7 +120,8 @@ def overview_text(overview: Overview) -> Iterator[str]:
         yield f"[dim]Without TensorFlow, not judged: {_escape(names)}{more}[/]"
 
 
-def report_text(report: Report) -> Iterator[str]:
+def report_text(report: Report, *, remedy: bool = True) -> Iterator[str]:
+    """*remedy* is left out where a plan follows."""
     mark, colour = MARKS[report.verdict]
     yield f"[{colour} bold]{mark} {report.verdict.value}[/]  {_escape(str(report.prefix))}"
     if report.primary is None or report.primary.summary != report.headline:
@@ -140,7 +141,7 @@ def report_text(report: Report) -> Iterator[str]:
         if len(diagnosis.evidence) > 8:
             yield f"      · and {len(diagnosis.evidence) - 8} more"
     primary = report.primary
-    if primary is not None:
+    if primary is not None and remedy:
         yield f"   [bold]Remedy[/]: {_escape(primary.remedy.title)}"
         if primary.remedy.safety == "reversible":
             yield f"      tfgpu-tray repair --env {_quoted(str(report.prefix))}"

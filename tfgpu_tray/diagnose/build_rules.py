@@ -40,7 +40,7 @@ def cpu_only(case: Case) -> Iterator[Finding]:
         kind = "for ROCm" if answer.rocm_build else "without CUDA"
         evidence.append(f"TensorFlow says it was built {kind}")
     if evidence and case.snapshot.host.system != "windows":
-        yield certain("cpu-only-build", *evidence)
+        yield certain("cpu-only-build", *evidence, *case.origin)
 
 
 def removed_package(case: Case) -> Iterator[Finding]:
@@ -64,7 +64,8 @@ def outside_pin(case: Case) -> Iterator[Finding]:
         return
     allowed = f"tensorflow{pin.specifier}"
     summary = f"TensorFlow {case.version} is outside {allowed}"
-    evidence = (f"TensorFlow {case.version} is installed", f"{pin.reason}: {allowed} fits")
+    fits = f"{pin.reason}: {allowed} fits"
+    evidence = (f"TensorFlow {case.version} is installed", *case.origin, fits)
     if case.gpu_visible or (pin.configured and case.libraries_found):
         yield blemish("tensorflow-outside-pin", *evidence, summary=summary)
     else:

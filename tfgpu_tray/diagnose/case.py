@@ -105,6 +105,18 @@ class Case:
     def tensorflow(self) -> Distribution | None:
         return self.snapshot.packages.effective
 
+    @property
+    def origin(self) -> list[str]:
+        """Who brought this TensorFlow in, as an evidence line; nothing when metadata is silent."""
+        found = self.tensorflow
+        if found is None or found.installer is None:
+            return []
+        if found.requested:
+            return [f"{found.installer} was asked for {found.name} by name"]
+        if found.required_by:
+            return [f"{found.installer} brought it in for {', '.join(found.required_by)}"]
+        return [f"{found.installer} installed it"]
+
     @cached_property
     def version(self) -> str | None:
         """What `import tensorflow` gives: TensorFlow's own word, else the metadata's."""

@@ -76,15 +76,15 @@ def not_reached(case: Case) -> Iterator[Finding]:
     overwriting = [s for s in case.snapshot.hooks.scripts if s.loader_path == "overwrites"]
     release = case.release
     if wheels and release is not None and release.finds_nvidia_wheels:
-        evidence = [_on_disk(x) for x in wheels]
+        evidence = _on_disk(wheels)
         if case.version and (fault := known_fault(case.version)):
             evidence.append(fault)
         yield certain("pip-nvidia-libs-not-on-path", *evidence)
     elif wheels:
-        yield certain("ld-library-path-unset", *(_on_disk(x) for x in wheels))
+        yield certain("ld-library-path-unset", *_on_disk(wheels))
     if not others:
         return
-    evidence = [_on_disk(x) for x in others]
+    evidence = _on_disk(others)
     broken = _overwritten(case, overwriting)
     if broken:
         yield certain("ld-library-path-broken", *broken, *evidence)
@@ -104,8 +104,15 @@ def _overwritten(case: Case, scripts: Sequence[HookScript]) -> list[str]:
     return evidence
 
 
-def _on_disk(library: Library) -> str:
-    return f"{library.candidates[0]} is there, but the loader does not look there"
+def _on_disk(libraries: Sequence[Library]) -> list[str]:
+    """One line a folder that holds what the loader does not find."""
+    folders: dict[str, list[str]] = {}
+    for library in libraries:
+        folders.setdefault(os.path.dirname(library.candidates[0]), []).append(library.soname)
+    return [
+        f"in {folder}, where the loader does not look: {', '.join(sonames)}"
+        for folder, sonames in folders.items()
+    ]
 
 
 def _path_line(case: Case) -> str:

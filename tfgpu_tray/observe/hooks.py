@@ -41,6 +41,7 @@ def observe_hooks(environment: Environment) -> Hooks:
     """Scripts and variables as they stand on disk; nothing of the environment is run."""
     prefix = environment.prefix
     scripts: tuple[HookScript, ...] = ()
+    leaving = sorted(p.name for p in _files(prefix / "etc" / "conda" / "deactivate.d"))
     if environment.kind is Kind.CONDA:
         folder = prefix / "etc" / "conda" / "activate.d"
         owned = _packaged_hooks(prefix) if folder.is_dir() else ""
@@ -52,6 +53,7 @@ def observe_hooks(environment: Environment) -> Hooks:
     site = environment.site_packages
     return Hooks(
         scripts=scripts,
+        deactivate=tuple(leaving),
         variables=conda_variables(prefix) if environment.kind is Kind.CONDA else {},
         preload=site is not None and (site / PRELOAD).is_file(),
     )

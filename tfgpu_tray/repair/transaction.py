@@ -141,6 +141,7 @@ class Workshop:
         healed: Sequence[str],
     ) -> Ended:
         work = Work(self.observer.session, self.observer.runner, self.telling.output)
+        begun: list[Step] = []
         try:
             for place, step in enumerate(steps):
                 self.telling.step(place + 1, len(steps), step.describe().title)
@@ -148,6 +149,7 @@ class Workshop:
                     self.journal.step_ends(number, place, "skipped")
                     continue
                 self.journal.step_begins(number, place)
+                begun.append(step)
                 step.apply(work)
                 self.journal.step_ends(number, place, "done")
             self.telling.phase("Asking TensorFlow")
@@ -161,15 +163,21 @@ class Workshop:
         except StepFailed as error:
             reason = str(error)
         except BaseException:  # Ctrl-C, a bug: put everything back, then let it be heard
-            self._roll_back(number, keep, "interrupted")
+            self._roll_back(number, keep, "interrupted", begun)
             raise
-        return self._roll_back(number, keep, reason, before)
+        return self._roll_back(number, keep, reason, begun, before)
 
     def _roll_back(
-        self, number: int, keep: Keep, reason: str, before: Report | None = None
+        self,
+        number: int,
+        keep: Keep,
+        reason: str,
+        begun: Sequence[Step] = (),
+        before: Report | None = None,
     ) -> Ended:
+        """Undo the steps that were *begun*, last first, then put back whatever else differs."""
         self.telling.phase("Putting back what was there")
-        failure = self._restore(keep)
+        failure = self._undone(begun, keep) or self._restore(keep)
         if failure:
             self.journal.end(number, State.STUCK, note=f"{reason}; {failure}")
             return Ended(State.STUCK, before, None, f"{reason}; {failure}", number)
@@ -185,6 +193,15 @@ class Workshop:
             else:  # it stopped while keeping, before any change
                 keep.discard()
                 self.journal.end(repair.id, State.ROLLED_BACK, note="interrupted before any change")
+
+    @staticmethod
+    def _undone(begun: Sequence[Step], keep: Keep) -> str:
+        try:
+            for step in reversed(begun):
+                step.undo(keep)
+        except (RestoreFailed, OSError, ValueError) as error:
+            return str(error)
+        return ""
 
     @staticmethod
     def _restore(keep: Keep) -> str:
