@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 DISTRIBUTIONS = 300
-CUDA = "cudart.so.11.0 cublas.so.11 cublasLt.so.11 cufft.so.10 curand.so.10".split()
-CUDA += "cusolver.so.11 cusparse.so.11 cudnn.so.8".split()
+CUDA = ["cudart.so.11.0", "cublas.so.11", "cublasLt.so.11", "cufft.so.10", "curand.so.10"]
+CUDA += ["cusolver.so.11", "cusparse.so.11", "cudnn.so.8"]
 # (depth, environments) → milliseconds
 BUDGETS = {
     ("fingerprint", 1): 150,

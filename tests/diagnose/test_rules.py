@@ -222,7 +222,7 @@ BROKEN: dict[str, tuple[Snapshot, str]] = {
     ),
     "a compat libcuda": (
         blind(libraries=libraries(cuinit=803, libcuda_path="/usr/local/cuda/compat/libcuda.so.1")),
-        "driver-library-mismatch",
+        "cuda-compat-libcuda-shadowing",
     ),
     "no nvidia-uvm": (blind(libraries=libraries(cuinit=999)), "nvidia-uvm-unusable"),
     "a mask in the session": (

@@ -14,6 +14,8 @@ import pytest
 
 from tests.lab.lab import Lab
 from tests.lab.machine import Machine, tree_hash
+from tests.lab.wheels import stub_wheel
+from tfgpu_tray.knowledge.cuda import cuda11_wheels
 
 GPU = ["/physical_device:GPU:0"]
 
@@ -191,3 +193,65 @@ def test_a_hanging_nvml_does_not_overrule_tensorflow(machine: Machine, tmp_path:
     found = machine.check(prefix)
     assert (found.code, found.gpus) == (1, GPU)
     assert found.environment.causes("contributing") == ["probe-did-not-complete"]
+
+
+def test_a_copy_in_the_user_site_is_taken_out_and_comes_back(
+    machine: Machine, tmp_path: Path
+) -> None:
+    """The article's `pip install --user` inside a conda environment."""
+    prefix = machine.lab.article(tmp_path / "tf")
+    machine.pip(
+        prefix, "install", "--user", "--no-deps", "--force-reinstall", "tensorflow-cpu==2.10.1"
+    )
+    user_site = machine.home / ".local"
+    before = tree_hash(user_site), tree_hash(prefix)
+    found = machine.check(prefix)
+    assert (found.code, found.primary, found.gpus) == (2, "multiple-tensorflow-shadowing", [])
+    healed = machine.tool("repair", "--env", prefix, "--yes")
+    assert (healed.code, healed.json.get("state")) == (0, "done"), healed.json or healed.stderr
+    assert healed.after.gpus == GPU
+    assert tree_hash(prefix) == before[1], "the environment itself was sound"
+    machine.tool("undo", "--env", prefix, "--yes")
+    assert (tree_hash(user_site), tree_hash(prefix)) == before
+
+
+def test_wheels_stand_in_for_conda(machine: Machine, tmp_path: Path) -> None:
+    """CUDA 11 from nvidia-*-cu11 wheels; small ones of the same names and layout serve here."""
+    prefix = machine.lab.article(tmp_path / "tf")
+    remove_cudatoolkit(machine, prefix)
+    delete_the_hook(machine, prefix)
+    shelf = tmp_path / "wheels"
+    for wheel in cuda11_wheels():
+        stub_wheel(shelf, wheel.requirement, wheel.folder, wheel.sonames)
+    machine.extra = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(shelf)}
+    config = tmp_path / "config.toml"
+    config.write_text('[install]\ncuda = "wheels"\n')
+    healed = machine.tool("repair", "--env", prefix, "--yes", "--config", config)
+    assert (healed.code, healed.json.get("state")) == (0, "done"), healed.json or healed.stderr
+    assert healed.after.gpus == GPU
+    assert healed.after.causes("possible") == []
+
+
+def test_a_repair_that_does_not_help_leaves_no_trace(machine: Machine, tmp_path: Path) -> None:
+    """cuDNN comes back, but cuInit fails meanwhile: no better, so everything is put back."""
+    prefix = machine.lab.article(tmp_path / "tf")
+    remove_cudnn(machine, prefix)
+    hook = prefix / "etc/conda/activate.d/late.sh"
+    library = "$CONDA_PREFIX/lib/libcudnn.so.8"
+    hook.write_text(f'if [ -e "{library}" ]; then export CUDA_VISIBLE_DEVICES=-1; fi\n')
+    before = tree_hash(prefix)
+    tried = machine.tool("repair", "--env", prefix, "--yes")
+    assert (tried.code, tried.json["state"]) == (2, "rolled-back"), tried.json
+    assert "no better" in tried.json["note"]
+    assert tree_hash(prefix) == before
+
+
+def test_a_package_manager_that_fails_leaves_no_trace(machine: Machine, tmp_path: Path) -> None:
+    prefix = machine.lab.article(tmp_path / "tf")
+    take_numpy_2(machine, prefix)
+    before = tree_hash(prefix)
+    machine.extra = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""}
+    tried = machine.tool("repair", "--env", prefix, "--yes")
+    assert (tried.code, tried.json["state"]) == (2, "rolled-back")
+    assert "numpy" in tried.json["note"]
+    assert tree_hash(prefix) == before

@@ -27,6 +27,16 @@ from tfgpu_tray.observe.hooks import MASK, MASK_LINE, OURS, PRELOAD
 # would otherwise undo ours.
 NAME = f"zz-{OURS}"
 MODULE = "_tfgpu_tray_preload.py"
+# Causes that say the present hooks do not lead where they should.
+PATH_CAUSES = frozenset(
+    {
+        "activate-hook-broken",
+        "activate-hook-harmful",
+        "ld-library-path-broken",
+        "ld-library-path-unset",
+        "pip-nvidia-libs-not-on-path",
+    }
+)
 # An opened library needs these opened before it.
 LOAD_ORDER = ("cudart", "nvrtc", "nvjitlink", "cublasLt", "cublas", "cufft", "curand")
 AFTERWARDS = ("cusparse", "cusolver", "cudnn")
@@ -165,7 +175,7 @@ class WriteHook(Kept):
     def _served_already(self) -> bool:
         """The user's own hook already leads there, and is not what we were called to mend."""
         situation = self.reach.situation
-        if situation.causes:
+        if PATH_CAUSES.intersection(situation.causes):
             return False
         named = {os.path.realpath(f) for s in situation.snapshot.hooks.scripts for f in s.folders}
         prefix = situation.environment.prefix

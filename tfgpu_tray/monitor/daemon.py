@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from tfgpu_tray.model import Depth
@@ -55,9 +56,19 @@ def stay(app: App, say: Callable[[dict[str, Any]], None]) -> int:
         )
     scheduler.start()
     stop.wait()
+    monitor.close()
     scheduler.shutdown(wait=False)
+    _end_children()  # a probe at work would hold the exit up
     say({"kind": "stopped", "prefix": None, "text": "stopped", "line": _line("stopped")})
     return 0
+
+
+def _end_children() -> None:
+    for child in psutil.Process().children(recursive=True):
+        try:
+            child.kill()
+        except psutil.Error:
+            continue
 
 
 def _introduce(app: App, say: Callable[[dict[str, Any]], None]) -> None:
@@ -71,10 +82,10 @@ def _introduce(app: App, say: Callable[[dict[str, Any]], None]) -> None:
     judged, others = app.survey().find()
     host, driver = app.observer.machine(Depth.STATIC)
     texts = [
-        "without a tray: no desktop support in this version; events follow here",
+        "watching without a tray icon; what happens is printed here, Ctrl-C ends it",
         f"machine: {words.host_line(host)}",
         f"driver: {words.driver_line(driver)}",
-        f"watching {len(judged)} environments with TensorFlow, {len(others)} without left alone",
+        f"environments with TensorFlow: {len(judged)} watched; others: {len(others)} left alone",
     ]
     if not judged:
         texts.append("name an environment in config.toml, or create one with `tfgpu-tray install`")

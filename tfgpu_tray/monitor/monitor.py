@@ -51,6 +51,7 @@ class Monitor:
         self._conditions: dict[Path, Condition] = {}
         self._fingerprints: dict[Path, str] = {}
         self._waiting: set[Path] = set()
+        self._closed = threading.Event()
 
     @property
     def conditions(self) -> dict[Path, Condition]:
@@ -64,6 +65,10 @@ class Monitor:
             except Exception as error:
                 self._event("failed", None, f"a look failed: {type(error).__name__}: {error}")
 
+    def close(self) -> None:
+        """From now on nothing is told: a look cut short by the end would only mislead."""
+        self._closed.set()
+
     def _look(self, depth: Depth) -> None:
         survey = self._survey()
         judged, _ = survey.find()
@@ -76,6 +81,8 @@ class Monitor:
             return
         machine = survey.observer.machine(depth)
         for environment in settled:
+            if self._closed.is_set():
+                return
             report = survey.examine(environment, depth, machine)
             if report.verdict is Verdict.UNKNOWN and depth < Depth.TENSORFLOW:
                 report = survey.examine(environment, Depth.TENSORFLOW, machine)
@@ -121,4 +128,6 @@ class Monitor:
             self._event("gone", prefix, "the environment is gone; not watched any more")
 
     def _event(self, kind: str, prefix: Path | None, text: str) -> None:
+        if self._closed.is_set():
+            return
         self._tell(Event(kind, prefix, text, self._clock()))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 
+ACTIVATED = frozenset({"conda", "mamba", "micromamba", "uv", "pixi"})  # work on the active one
 MANAGERS = frozenset({"pip", "pip3", "conda", "mamba", "micromamba", "uv", "pixi", "poetry", "pdm"})
 CHANGES = frozenset(
     ["install", "uninstall", "remove", "update", "upgrade", "create", "sync", "add"]
@@ -29,10 +30,12 @@ def installers_at_work(prefix: Path) -> list[Process]:
     found = []
     for process in psutil.process_iter(["pid", "cmdline", "exe"]):
         words = process.info["cmdline"] or []
-        if process.pid in own or not _is_manager(words) or not CHANGES.intersection(words):
+        manager = _manager(words)
+        if process.pid in own or manager is None or not CHANGES.intersection(words):
             continue
         places = [process.info["exe"] or "", *words]
-        if any(_inside(place, prefix) for place in places) or _activated_in(process, prefix):
+        active = manager in ACTIVATED and _activated_in(process, prefix)
+        if active or any(_inside(place, prefix) for place in places):
             found.append(Process(process.pid, " ".join(words)[:200]))
     return found
 
@@ -54,9 +57,10 @@ def users_of_tensorflow(prefix: Path) -> list[Process]:
     return found
 
 
-def _is_manager(words: list[str]) -> bool:
-    names = [Path(word).name.removesuffix(".exe") for word in words[:3]]
-    return any(name in MANAGERS for name in names)
+def _manager(words: list[str]) -> str | None:
+    """What a command line runs: `pip …`, `python -m pip …`, `python /opt/conda/bin/conda …`."""
+    names = (Path(word).name.removesuffix(".exe") for word in words[:3])
+    return next((name for name in names if name in MANAGERS), None)
 
 
 def _inside(place: str, prefix: Path) -> bool:

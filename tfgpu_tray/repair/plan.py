@@ -60,8 +60,6 @@ def plan_repair(report: Report, wishes: Wishes, channel: str) -> Plan:
     if not healed:
         return Plan(environment, guidance=tuple(guidance), reason="nothing found that we can mend")
     wanted = {chapter for c in healed for chapter in cause(c).chapters}
-    if "tensorflow" in wanted:
-        wanted |= {"cuda", "hooks"}  # another TensorFlow may want other libraries and another path
     return _planned(report, wishes, channel, healed, wanted, guidance)
 
 
@@ -123,6 +121,8 @@ def _planned(
         target = choose(report.snapshot, wishes)
     except NoTarget as error:
         return Plan(environment, guidance=tuple(guidance), reason=str(error))
+    if "tensorflow" in chapters and _own_version(report) != target.version:
+        chapters = chapters | {"cuda", "hooks"}  # it may want other libraries and another path
     if target.cuda is CudaSource.EXTRA and "cuda" in chapters:
         chapters = chapters | {"tensorflow"}  # the extra of TensorFlow brings the libraries
     situation = Situation(report.snapshot, target, frozenset(healed), channel, wishes.conda)
@@ -134,3 +134,9 @@ def _planned(
         guidance = [*report.primary.remedy.steps, *guidance]
     reason = "every step is in place already"
     return Plan(environment, (), (), tuple(dict.fromkeys(guidance)), target, reason)
+
+
+def _own_version(report: Report) -> str | None:
+    """The TensorFlow in the environment itself, whatever the user site puts before it."""
+    own = (d for d in report.snapshot.packages.tensorflow if not d.in_user_site)
+    return next((d.version for d in own), None)

@@ -44,7 +44,10 @@ def open_database(folder: Path) -> sqlite3.Connection:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Autocommit: every statement is a transaction of its own, `with connection` groups several.
-        connection = sqlite3.connect(path, timeout=10, isolation_level=None)
+        # The watcher looks in threads, one at a time; SQLite itself serialises what they do.
+        connection = sqlite3.connect(
+            path, timeout=10, isolation_level=None, check_same_thread=False
+        )
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")

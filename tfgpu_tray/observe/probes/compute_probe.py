@@ -11,7 +11,7 @@ import ctypes
 import json
 import os
 import sys
-from typing import Any
+from typing import Any, List
 
 # The script's own folder must not be importable: TensorFlow's users' names live there.
 sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
@@ -86,7 +86,7 @@ def _saxpy(cuda: Cuda) -> bool:
     floats = ctypes.c_float * COUNT
     x, y = floats(*range(COUNT)), floats(*([1.0] * COUNT))
     size = ctypes.c_size_t(ctypes.sizeof(floats))
-    on_device = [ctypes.c_uint64(), ctypes.c_uint64()]
+    on_device: List[Any] = [ctypes.c_uint64(), ctypes.c_uint64()]
     for pointer, values in zip(on_device, (x, y)):
         cuda.call("cuMemAlloc_v2", ctypes.byref(pointer), size)
         cuda.call("cuMemcpyHtoD_v2", pointer, values, size)
