@@ -17,6 +17,7 @@ from tfgpu_tray.app import App
 from tfgpu_tray.cli import main
 from tfgpu_tray.config import Config, load
 from tfgpu_tray.model import Library, LibraryState, Snapshot
+from tfgpu_tray.monitor import daemon
 from tfgpu_tray.observe import environments
 from tfgpu_tray.observe.look import Observer
 
@@ -25,6 +26,7 @@ BROKEN = healthy(
 )
 DEGRADED = healthy(packages=replace(healthy().packages, leftovers=("~umpy",)))
 UNKNOWN = healthy(tensorflow=None)
+STAYED = 99  # what `run` answers here instead of staying
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def bench(
 ) -> Bench:
     monkeypatch.setattr(environments, "CONDA_ROOTS", ())
     monkeypatch.setattr(environments, "CONDARC", ())
+    monkeypatch.setattr(daemon, "stay", lambda app, say: STAYED)
     return Bench(tmp_path, capsys)
 
 
@@ -133,6 +136,11 @@ def test_options_before_the_command_reach_it(bench: Bench, tmp_path: Path) -> No
     assert bench.started == (config, tmp_path / "e")
 
 
+@pytest.mark.parametrize("words", [["run"], ["run", "--headless"], [], ["--json"]])
+def test_without_a_command_it_stays(bench: Bench, words: list[str]) -> None:
+    assert bench.run(*words) == STAYED
+
+
 # ---- check -------------------------------------------------------------------------------------
 
 
@@ -167,7 +175,7 @@ def test_an_error_as_json_is_json(bench: Bench, tmp_path: Path) -> None:
 
 
 def test_markup_in_names_is_printed_as_it_is(bench: Bench) -> None:
-    prefix = bench.add("[red]it's 用户[/red]")
+    prefix = bench.add("[red]it's 用户[bold]")
     bench.run("check")
     assert str(prefix) in bench.out
 
@@ -221,7 +229,9 @@ def test_mistakes_as_json_are_one_object(bench: Bench, tmp_path: Path) -> None:
 def test_a_configuration_named_and_not_there_is_a_mistake(tmp_path: Path) -> None:
     """Not quietly the defaults: a typing error would go unnoticed."""
     words = ["check", "--config", str(tmp_path / "typo.toml"), "--data-dir", str(tmp_path)]
-    assert main([*words, "--depth", "fingerprint", "--env", str(conda_prefix(tmp_path / "x"))]) == 64
+    assert (
+        main([*words, "--depth", "fingerprint", "--env", str(conda_prefix(tmp_path / "x"))]) == 64
+    )
 
 
 # ---- repair, install, undo ---------------------------------------------------------------------

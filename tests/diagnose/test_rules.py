@@ -177,9 +177,7 @@ BROKEN: dict[str, tuple[Snapshot, str]] = {
         "protobuf-too-old",
     ),
     "an old C library": (
-        healthy(
-            host=replace(HOST, glibc="2.11"), tensorflow=import_error("GLIBC_2.12' not found")
-        ),
+        healthy(host=replace(HOST, glibc="2.11"), tensorflow=import_error("GLIBC_2.12' not found")),
         "libstdcxx-too-old",
     ),
     "a processor without AVX": (
@@ -324,9 +322,7 @@ BROKEN: dict[str, tuple[Snapshot, str]] = {
         "activate-hook-broken",
     ),
     "a hook with Windows line ends": (
-        blind(
-            **with_hook(problems=("has Windows line ends",)), libraries=libraries(*UNREACHABLE)
-        ),
+        blind(**with_hook(problems=("has Windows line ends",)), libraries=libraries(*UNREACHABLE)),
         "activate-hook-broken",
     ),
     "a hook that puts a broken library in front": (
@@ -405,9 +401,7 @@ BROKEN: dict[str, tuple[Snapshot, str]] = {
     ),
     "nothing that anybody knows": (blind(), "gpu-not-visible"),
     "a crash at the devices": (
-        healthy(
-            tensorflow=replace(SEES_GPU, outcome=Outcome.CRASHED, stage="devices", gpus=None)
-        ),
+        healthy(tensorflow=replace(SEES_GPU, outcome=Outcome.CRASHED, stage="devices", gpus=None)),
         "probe-did-not-complete",
     ),
     "a GPU that computes nothing": (

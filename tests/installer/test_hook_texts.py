@@ -14,7 +14,7 @@ from tests.needs import every_python, tool
 from tfgpu_tray.installer import hook_texts
 
 POSIX = ("bash", "dash", "zsh")
-PREFIXES = ("/opt/envs/tf", "/home/me/my envs/tf", "/home/it's \"$HOME\" `x`/tf", "/home/用户/环境")
+PREFIXES = ("/opt/envs/tf", "/home/me/my envs/tf", '/home/it\'s "$HOME" `x`/tf', "/home/用户/环境")
 BEFORE = (
     None,
     "",

@@ -275,9 +275,7 @@ def test_a_target_can_always_run_where_it_goes(
     snapshot = bare(
         environment=replace(ENVIRONMENT, python_version=python, kind=kind, pin=pin),
         host=replace(HOST, system=system),
-        driver=replace(
-            DRIVER, version=driver, gpus=(replace(GPU, compute_capability=capability),)
-        ),
+        driver=replace(DRIVER, version=driver, gpus=(replace(GPU, compute_capability=capability),)),
         packages=found,
     )
     wishes = replace(HAS_CONDA if conda else Wishes(), source=source, fresh=fresh)

@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes import conda_prefix, described, distribution, elf_like, hook, record, site_of, write
+from tests.fakes import (
+    conda_prefix,
+    described,
+    distribution,
+    elf_like,
+    hook,
+    record,
+    site_of,
+    write,
+)
 from tfgpu_tray.model import Environment
 from tfgpu_tray.observe.fingerprint import fingerprint
 

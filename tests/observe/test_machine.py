@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import FailingRunner, FakeRunner, completed, crashed, facts, failed, timed_out, write
+from tests.fakes import (
+    FailingRunner,
+    FakeRunner,
+    completed,
+    crashed,
+    facts,
+    failed,
+    timed_out,
+    write,
+)
 from tfgpu_tray.model import Depth, Gpu, Outcome
 from tfgpu_tray.observe.child import Result
 from tfgpu_tray.observe.driver import glance, library_version, loaded_module, observe_driver

@@ -199,9 +199,7 @@ def test_missing_files_are_those_that_break_an_import(environment: Environment, 
     )
 
 
-def test_a_distribution_without_record_misses_nothing(
-    environment: Environment, site: Path
-) -> None:
+def test_a_distribution_without_record_misses_nothing(environment: Environment, site: Path) -> None:
     (distribution(site, "tensorflow", "2.10.1") / "RECORD").unlink()
     found = seen(environment)
     assert found.effective is not None and found.effective.missing_files == ()

@@ -143,12 +143,18 @@ def test_the_probe_understands_a_tensorflow(tmp_path: Path) -> None:
 
 def test_the_probe_understands_the_oldest_tensorflow(tmp_path: Path) -> None:
     """2.0 has the list under experimental, no build info and no details."""
-    source = FAKE_TENSORFLOW.replace("    @staticmethod\n    def list_", "    class experimental:\n"
-                                     "      @staticmethod\n      def list_", 1)
-    source = source.replace("""    class experimental:
+    source = FAKE_TENSORFLOW.replace(
+        "    @staticmethod\n    def list_",
+        "    class experimental:\n      @staticmethod\n      def list_",
+        1,
+    )
+    source = source.replace(
+        """    class experimental:
         @staticmethod
         def get_device_details(device): return {"compute_capability": (8, 6)}
-""", "").replace("def get_build_info", "def other")
+""",
+        "",
+    ).replace("def get_build_info", "def other")
     answer = really(tmp_path, source)
     assert (answer.error, answer.gpus) == (None, ("/physical_device:GPU:0",))
     assert (answer.capabilities, answer.build_cuda, answer.cuda_build) == ((), None, True)
@@ -193,6 +199,4 @@ def test_a_gpu_that_computes() -> None:
 def test_a_gpu_that_hangs_while_computing() -> None:
     found = computed(timed_out(facts({"driver_kernel": True}, {"stage": "matmul"})))
     assert (found.outcome, found.matmul) == (Outcome.TIMED_OUT, None)
-    assert found.error == (
-        "the compute probe did not answer within 5 s and was stopped at matmul"
-    )
+    assert found.error == ("the compute probe did not answer within 5 s and was stopped at matmul")

@@ -185,7 +185,10 @@ def test_an_upgrade_past_condas_cuda_goes_back(bench: Bench) -> None:
 def test_damaged_files_are_written_anew_without_touching_others(venv: Bench) -> None:
     venv.tensorflow(lost=["tensorflow/python/x.so"]).libraries()
     answer = TensorFlow(
-        BLIND.outcome, stage="import", error_type="ImportError", error="No module named 'tensorflow.p'"
+        BLIND.outcome,
+        stage="import",
+        error_type="ImportError",
+        error="No module named 'tensorflow.p'",
     )
     report = venv.report(None, tensorflow=answer)
     plan = venv.plan(report)

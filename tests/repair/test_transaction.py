@@ -224,9 +224,7 @@ def test_the_copies_of_a_repair_that_was_put_back_are_removed(bench: Bench) -> N
     assert not list((bench.folder / "repairs").iterdir())
 
 
-def test_what_cannot_be_kept_is_not_changed(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_kept_is_not_changed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     import shutil
 
     usage = shutil.disk_usage(bench.prefix)._replace(free=0)
@@ -284,6 +282,7 @@ def test_repairs_of_two_prefixes_do_not_wait_for_each_other(bench: Bench) -> Non
 @pytest.mark.parametrize("who", ["working", "using"])
 def test_while_somebody_is_at_work_there_nothing_is_done(bench: Bench, who: str) -> None:
     done = bench.run(bench.shop(), FakeStep(bench.path()))
+
     def busy(prefix: Path) -> list[Process]:
         return [Process(42, "pip install keras")]
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -26,25 +27,52 @@ JOBS = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
 def stay(app: App, say: Callable[[dict[str, Any]], None]) -> int:
     """Watch until told to stop; returns the exit code."""
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
 
     def tell(event: Event) -> None:
         say(_as_data(event))
         app.looks.event(event.kind, event.text, event.prefix)
 
-    _introduce(app, say)
     monitor = Monitor(app.survey, tell)
+    scheduler = _scheduler(app, monitor)
+    with _stop_signals() as stopped:
+        _introduce(app, say)
+        scheduler.start()
+        stopped.recv(1)
+        monitor.close()
+        scheduler.shutdown(wait=False)
+        _end_children()  # a probe at work would hold the exit up
+        say({"kind": "stopped", "prefix": None, "text": "stopped", "line": _line("stopped")})
+    return 0
+
+
+@contextmanager
+def _stop_signals() -> Iterator[socket.socket]:
+    """A socket that becomes readable with the first SIGTERM or SIGINT.
+
+    The interpreter itself writes to it. Handlers written in Python would not do: signals come in
+    bursts, a handler interrupts itself, and an Event that it sets was seen to wait for itself.
+    """
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.setblocking(False)
+        before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        try:
+            yield ours
+        finally:
+            signal.set_wakeup_fd(before)
+
+
+def _scheduler(app: App, monitor: Monitor) -> BackgroundScheduler:
     scheduler = BackgroundScheduler(timezone=UTC, job_defaults=JOBS)
     schedule = app.config.schedule
-    now = datetime.now(UTC)
-    for depth, seconds, first in (
-        (Depth.FINGERPRINT, schedule.fingerprint, now),
-        (Depth.STATIC, schedule.static, None),
-        (Depth.TENSORFLOW, schedule.tensorflow, None),
+    for depth, seconds, at_once in (
+        (Depth.FINGERPRINT, schedule.fingerprint, True),
+        (Depth.STATIC, schedule.static, False),
+        (Depth.TENSORFLOW, schedule.tensorflow, False),
     ):
-        options = {"next_run_time": first} if first else {}
+        first = {"next_run_time": datetime.now(UTC)} if at_once else {}
         scheduler.add_job(
             monitor.look,
             "interval",
@@ -52,15 +80,9 @@ def stay(app: App, say: Callable[[dict[str, Any]], None]) -> int:
             seconds=seconds,
             id=depth.word,
             jitter=seconds * 0.05,
-            **options,
+            **first,
         )
-    scheduler.start()
-    stop.wait()
-    monitor.close()
-    scheduler.shutdown(wait=False)
-    _end_children()  # a probe at work would hold the exit up
-    say({"kind": "stopped", "prefix": None, "text": "stopped", "line": _line("stopped")})
-    return 0
+    return scheduler
 
 
 def _end_children() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tfgpu_tray.examine import Remembered
-from tfgpu_tray.model import Report, Snapshot, Verdict
+from tfgpu_tray.model import Outcome, Report, Snapshot, Verdict
 
 
 class Looks:
@@ -17,9 +17,11 @@ class Looks:
         self._clock = clock
 
     def keep(self, report: Report) -> None:
-        """Remember a report that rests on TensorFlow's own answer; others are not remembered."""
+        """Remember a report that rests on TensorFlow's own answer; a probe that was stopped or
+        crashed gave none."""
         snapshot = report.snapshot
-        if snapshot.tensorflow is None or report.verdict is Verdict.UNKNOWN:
+        answered = (Outcome.COMPLETED, Outcome.FAILED)
+        if snapshot.tensorflow is None or snapshot.tensorflow.outcome not in answered:
             return
         prefix, version, now = str(report.prefix), snapshot.tensorflow.version, self._clock()
         self._database.execute(
