@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from tfgpu_tray.knowledge.cuda import nvml_error
 from tfgpu_tray.model import Activation, Depth, Driver, Host, Report, Role, Verdict, plain
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def host_line(host: Host) -> str:
 
 def driver_line(driver: Driver) -> str:
     if driver.nvml_error is not None:
-        return f"{driver.nvml_error_text} (NVML code {driver.nvml_error})"
+        return f"{nvml_error(driver.nvml_error).text} (NVML code {driver.nvml_error})"
     if driver.version is None:
         version = driver.kernel_module
         return f"{version} by the kernel's word" if version else "not known"

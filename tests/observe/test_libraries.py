@@ -154,11 +154,13 @@ def test_the_preload_reaches_what_lies_in_the_environment(
     assert predicted(environment, preloaded=True).state is LibraryState.FOUND
 
 
-def test_an_empty_file_in_front_is_damaged(environment: Environment, tmp_path: Path) -> None:
+def test_an_empty_file_in_front_of_a_good_one_hides_it(
+    environment: Environment, tmp_path: Path
+) -> None:
     shared_library(environment.prefix / "lib" / CUDART)
     bad = write(tmp_path / "bad" / CUDART)
     found = predicted(environment, path=f"{tmp_path}/bad:{environment.prefix}/lib")
-    assert (found.state, found.path) == (LibraryState.DAMAGED, str(bad))
+    assert (found.state, found.path) == (LibraryState.HIDDEN, str(bad))
 
 
 def test_the_variable_comes_before_a_runpath_and_after_an_rpath(

@@ -61,9 +61,16 @@ def test_a_manager_started_inside_the_environment_is_at_work_there(
     variable: str, tmp_path: Path
 ) -> None:
     prefix = tmp_path / "envs" / "tf"
-    with at_work(["pip", "install", "keras"], {variable: str(prefix)}):
-        assert len(installers_at_work(prefix)) == 1
-        assert installers_at_work(tmp_path / "envs" / "other") == []
+    for words in (["conda", "install", "cudnn"], ["uv", "pip", "install", "keras"]):
+        with at_work(words, {variable: str(prefix)}):
+            assert len(installers_at_work(prefix)) == 1
+            assert installers_at_work(tmp_path / "envs" / "other") == []
+
+
+def test_a_pip_of_another_python_changes_that_one(tmp_path: Path) -> None:
+    prefix = tmp_path / "envs" / "tf"
+    with at_work(["/usr/bin/pip", "install", "keras"], {"CONDA_PREFIX": str(prefix)}):
+        assert installers_at_work(prefix) == []
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,26 @@ def test_a_small_file_edited_in_place_comes_back(tree: Path, keep: Keep) -> None
     assert path.read_text() == "export CUDA_VISIBLE_DEVICES=0\n"
 
 
+@pytest.mark.parametrize("by", ["a file", "a link"])
+def test_a_file_comes_back_from_one_that_took_its_inode_number(
+    tree: Path, keep: Keep, by: str
+) -> None:
+    """File systems hand the number of a removed file to the next: pip's new version.py."""
+    path = write(tree / "lib" / "version.py", "" if by == "a link" else "'2.10.0'")
+    number = path.stat().st_ino
+    keep.take([tree])
+    path.unlink()
+    for attempt in range(50):
+        fresh = path if attempt == 0 else path.with_name(f"fresh {attempt}")
+        fresh.symlink_to("pip") if by == "a link" else fresh.write_text("'2.16.1'")
+        if fresh.lstat().st_ino == number:
+            break
+    fresh.replace(path)
+    keep.restore()
+    assert not path.is_symlink()
+    assert path.read_text() == ("" if by == "a link" else "'2.10.0'")
+
+
 def test_a_small_file_appended_to_in_place_comes_back(tree: Path, keep: Keep) -> None:
     path = write(tree / "conda-meta" / "history", "==> one <==\n")
     keep.take([tree])

@@ -332,7 +332,7 @@ def test_without_anything_a_sentence_says_what_is_missing(tmp_path: Path) -> Non
 
 
 def test_a_pin_that_nothing_fits_is_said(tmp_path: Path) -> None:
-    with pytest.raises(NoTarget, match="no TensorFlow fits tensorflow==1.15"):
+    with pytest.raises(NoTarget, match=r"no TensorFlow fits tensorflow==1\.15"):
         creation(tmp_path, NO_WISHES, pin="==1.15.*", PATH=os.environ["PATH"])
 
 

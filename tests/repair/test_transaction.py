@@ -219,6 +219,23 @@ def test_what_cannot_be_put_back_is_said(bench: Bench) -> None:
     assert bench.state() == "stuck"
 
 
+def test_what_can_be_put_back_is_put_back_when_something_cannot(bench: Bench) -> None:
+    last = write(bench.path("lib/last"), "only this")
+
+    def spoil(path: Path) -> None:
+        last.unlink()
+        for kept in (bench.folder / "repairs").glob("*/000/*"):
+            if kept.read_text() == "only this":
+                kept.unlink()
+        raise StepFailed("the disk is failing")
+
+    steps = (FakeStep(bench.path()), FakeStep(bench.path("lib/other")), FakeStep(last, spoil))
+    ended = bench.run(bench.shop(), *steps)
+    assert ended.state is State.STUCK and str(last) in ended.note
+    assert bench.path().read_text() == "before"
+    assert bench.path("lib/other").read_text() == "before"
+
+
 def test_the_copies_of_a_repair_that_was_put_back_are_removed(bench: Bench) -> None:
     bench.run(bench.shop(), FakeStep(bench.path(), says_no))
     assert not list((bench.folder / "repairs").iterdir())
