@@ -12,12 +12,11 @@ import pytest
 
 from tests.fakes import conda_prefix, distribution, hook, site_of
 from tests.snapshots import BLIND, FakeObserver, healthy, libraries
-from tfgpu_tray import __version__
+from tfgpu_tray import __version__, daemon
 from tfgpu_tray.app import App
 from tfgpu_tray.cli import main
 from tfgpu_tray.config import Config, load
 from tfgpu_tray.model import Library, LibraryState, Snapshot
-from tfgpu_tray.monitor import daemon
 from tfgpu_tray.observe import environments
 from tfgpu_tray.observe.look import Observer
 

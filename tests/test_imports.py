@@ -33,14 +33,13 @@ ORDER: tuple[frozenset[str], ...] = tuple(
         "words",
         "monitor",
         "app",
+        "daemon",
         "cli",
         "__main__",
     )
 )
 # Faces may use `words`; what it shows may not.
-FACES = frozenset({"cli", "monitor", "tray", "page", "fleet"})
-# `stay` is given its App and only names the type; see the test at the end of this part.
-SEEN_BY_NAME = {("monitor/daemon.py", "app")}
+FACES = frozenset({"cli", "daemon", "tray", "page", "fleet"})
 
 
 def room(path: Path) -> str:
@@ -91,13 +90,13 @@ def test_rooms_only_import_rooms_before_them() -> None:
     wrong = [
         f"{file}:{line}: {importer} imports {target}"
         for file, line, importer, target in edges()
-        if rank(target) >= rank(importer) and (file, target) not in SEEN_BY_NAME
+        if rank(target) >= rank(importer)
     ]
     assert not wrong, "\n".join(wrong)
 
 
 def test_no_rooms_import_each_other() -> None:
-    pairs = {(i, t) for file, _, i, t in edges() if (file, t) not in SEEN_BY_NAME}
+    pairs = {(importer, target) for _, _, importer, target in edges()}
     assert not [(i, t) for i, t in pairs if (t, i) in pairs]
 
 
@@ -110,21 +109,6 @@ def test_diagnosing_and_observing_do_not_know_each_other() -> None:
     pairs = {(importer, target) for _, _, importer, target in edges()}
     assert ("diagnose", "observe") not in pairs
     assert ("observe", "diagnose") not in pairs
-
-
-def test_the_daemon_knows_the_program_by_name_only() -> None:
-    tree = ast.parse((PACKAGE / "monitor" / "daemon.py").read_text(encoding="utf-8"))
-    guarded = {
-        node.lineno
-        for test in ast.walk(tree)
-        if isinstance(test, ast.If)
-        and isinstance(test.test, ast.Name)
-        and test.test.id == "TYPE_CHECKING"
-        for node in ast.walk(test)
-        if isinstance(node, ast.ImportFrom)
-    }
-    lines = {line for line, name in imported(tree) if name == "tfgpu_tray.app"}
-    assert lines and lines <= guarded
 
 
 # ---- probes ------------------------------------------------------------------------------------
@@ -160,7 +144,7 @@ def test_a_probe_is_written_in_python_3_7(probe: Path) -> None:
 
 
 def test_the_loader_probe_runs_under_every_python(tmp_path: Path) -> None:
-    request = json.dumps({"sonames": [], "runpath": [], "legacy_rpath": False})
+    request = json.dumps({"sonames": [], "runpath": [], "legacy_rpath": False, "libcuda": True})
     for python in every_python():
         done = subprocess.run(
             [python, PROBES / "loader_probe.py", request],

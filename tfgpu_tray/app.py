@@ -52,7 +52,7 @@ class App:
         """
         chosen = data_dir or os.environ.get("TFGPU_DATA_DIR") or default_data_dir()
         return cls(
-            load(config or default_config_path()),
+            load(config or default_config_path(), required=config is not None),
             Path(chosen).expanduser().absolute(),
             os.environ,
             Path.home(),

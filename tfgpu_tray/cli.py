@@ -41,7 +41,8 @@ def main(
     start: Callable[[Path | None, Path | None], App] = App.start,
 ) -> int:
     """Run one command; *start* puts the program together from --config and --data-dir."""
-    options = _parser().parse_args(arguments)
+    given = argparse.Namespace(json=False, config=None, data_dir=None)
+    options = _parser().parse_args(arguments, given)
     command = options.run_command
     try:
         app = start(options.config, options.data_dir)
@@ -80,7 +81,7 @@ def _fail(options: argparse.Namespace, problems: list[str], code: int) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    # SUPPRESS: a default of the subcommand's parser must not undo what stood before the subcommand.
+    # SUPPRESS: a default here would undo what stood before the subcommand; `main` gives them.
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--json", action="store_true", help="print one JSON object")
     common.add_argument("--config", type=Path, metavar="FILE", help="another config.toml")
@@ -92,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         parents=parents,
     )
     parser.add_argument("--version", action="version", version=f"tfgpu-tray {__version__}")
-    parser.set_defaults(run_command=run, headless=False, json=False, config=None, data_dir=None)
+    parser.set_defaults(run_command=run, headless=False)
     commands = parser.add_subparsers(metavar="COMMAND", parser_class=_Parser)
 
     check_ = commands.add_parser("check", parents=parents, help="say what works and what does not")
@@ -166,7 +167,7 @@ def install(app: App, options: argparse.Namespace) -> int:
 
     survey = app.survey()
     prefix = Path(options.env).expanduser().absolute()
-    if prefix.exists() and any(prefix.iterdir()):
+    if prefix.is_file() or (prefix.is_dir() and any(prefix.iterdir())):
         environment = survey.named(prefix)
         with _waiting(options, f"Looking at {prefix}"):
             _recover(app, prefix)
@@ -205,7 +206,7 @@ def undo(app: App, options: argparse.Namespace) -> int:
 
 
 def run(app: App, options: argparse.Namespace) -> int:
-    from tfgpu_tray.monitor.daemon import stay
+    from tfgpu_tray.daemon import stay
 
     if options.json:
         return stay(app, lambda event: _print_json({"schema": 1, **event}))

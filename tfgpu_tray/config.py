@@ -48,15 +48,17 @@ class Config:
     deadlines: Deadlines = field(default_factory=Deadlines)
 
 
-def load(path: Path) -> Config:
-    """The configuration in *path*; the defaults when there is no such file.
+def load(path: Path, *, required: bool = False) -> Config:
+    """The configuration in *path*; the defaults when there is no such file and none is *required*.
 
     Raises:
         ConfigError: it cannot be read, is no TOML, or holds mistakes.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+        text = path.read_text(encoding="utf-8-sig")  # Windows editors put a byte order mark
+    except FileNotFoundError as error:
+        if required:
+            raise ConfigError([f"{path}: there is no such file"]) from error
         return Config()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: cannot be read: {error}"]) from error
@@ -129,14 +131,21 @@ class _Reader:
         self._problem(key, f"must be a table, written [{key}]")
         return {}
 
-    def _take(self, table: dict[str, Any], key: str, default: T, convert: Callable[[Any], T]) -> T:
+    def _take(
+        self,
+        table: dict[str, Any],
+        key: str,
+        default: T,
+        convert: Callable[[Any], T],
+        occurrence: int = 0,
+    ) -> T:
         name = key.rpartition(".")[2]
         if name not in table:
             return default
         try:
             return convert(table.pop(name))
         except ValueError as error:
-            self._problem(key, str(error))
+            self._problem(key, str(error), occurrence)
             return default
 
     def _pins(self, entries: object) -> dict[Path, str]:
@@ -146,8 +155,8 @@ class _Reader:
         pins: dict[Path, str] = {}
         for place, entry in enumerate(entries):
             rest = dict(entry)
-            prefix = self._take(rest, "environment.prefix", None, _path_or_none)
-            pin = self._take(rest, "environment.tensorflow", "", _specifier)
+            prefix = self._take(rest, "environment.prefix", None, _path_or_none, place)
+            pin = self._take(rest, "environment.tensorflow", "", _specifier, place)
             for key in rest:
                 self._problem(f"environment.{key}", "there is no such setting", place)
             if prefix is None and "prefix" not in entry:
@@ -160,16 +169,24 @@ class _Reader:
         self.problems.append(f"{self._name}:{self._line(key, occurrence)}: {key}: {what}")
 
     def _line(self, key: str, occurrence: int) -> int:
-        """The line that sets *key*, counted from 1; 1 when it cannot be told."""
+        """The line that sets *key*, counted from 1; that of its table when it is not there.
+
+        *occurrence* counts the [[environment]] tables.
+        """
         table, _, name = key.rpartition(".")
         current, seen, header = "", -1, 1
+        counted = "environment" in (table, key)
         for number, line in enumerate(self._lines, start=1):
             if match := re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]", line):
                 current = match[1]
                 seen += current == "environment"
-                if current == key and (key != "environment" or seen == occurrence):
+                if current in (key, table) and (not counted or seen == occurrence):
                     header = number
-            elif re.match(rf"\s*[\"']?{re.escape(name)}[\"']?\s*=", line) and current == table:
+            elif (
+                current == table
+                and (not counted or seen == occurrence)
+                and re.match(rf"\s*[\"']?{re.escape(name)}[\"']?\s*=", line)
+            ):
                 return number
         return header
 
@@ -234,6 +251,6 @@ def _duration(value: object) -> float:
 
 
 def _positive(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
         raise ValueError("must be a number of seconds above 0")
     return float(value)

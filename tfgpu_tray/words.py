@@ -45,6 +45,10 @@ def report_json(report: Report) -> dict[str, Any]:
     snapshot = report.snapshot
     environment = snapshot.environment
     hooks = plain(snapshot.hooks)
+    hooks["variables"] = {
+        name: value if name in SHOWN else "(not shown)"
+        for name, value in snapshot.hooks.variables.items()
+    }
     if snapshot.hooks.activation is not None:
         hooks["activation"] = _activation_json(snapshot.hooks.activation)
     return {

@@ -175,7 +175,7 @@ def test_driver_faults_are_named_and_nothing_is_touched(
 ) -> None:
     prefix = machine.lab.article(tmp_path / "tf")
     config = tmp_path / "config.toml"
-    config.write_text("[deadlines]\ntensorflow = 15\nloader = 8\n")
+    config.write_text("[deadlines]\ntensorflow = 12\nloader = 5\n")
     machine.driver.set(**fault)
     before = tree_hash(prefix)
     found = machine.tool("check", "--env", prefix, "--config", config)

@@ -23,14 +23,9 @@ from tests.fakes import (
 from tests.needs import tool
 from tfgpu_tray.installer import hook_texts
 from tfgpu_tray.model import Activation, Outcome
-from tfgpu_tray.observe.hooks import (
-    PRELOAD,
-    activate,
-    conda_variables,
-    observe_hooks,
-    predicted_loader_path,
-    session_environ,
-)
+from tfgpu_tray.observe.activation import activate, session_environ
+from tfgpu_tray.observe.hooks import PRELOAD, conda_variables, observe_hooks
+from tfgpu_tray.observe.shell_text import predicted_loader_path
 
 SESSION = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/home/me"}
 

@@ -29,10 +29,11 @@ from tfgpu_tray.knowledge.providers import providers
 from tfgpu_tray.model import Depth, Hooks, Host, Report, TensorFlow, Verdict
 from tfgpu_tray.observe import libraries
 from tfgpu_tray.observe.conda import observe_conda
-from tfgpu_tray.observe.hooks import observe_hooks, predicted_loader_path
+from tfgpu_tray.observe.hooks import observe_hooks
 from tfgpu_tray.observe.libraries import Wheel
 from tfgpu_tray.observe.look import needed
 from tfgpu_tray.observe.packages import observe_packages
+from tfgpu_tray.observe.shell_text import predicted_loader_path
 from tfgpu_tray.repair.plan import Plan, plan_creation, plan_install, plan_repair
 from tfgpu_tray.repair.setup import blank_report, with_creation
 

@@ -108,7 +108,8 @@ def _on_disk(libraries: Sequence[Library]) -> list[str]:
     """One line a folder that holds what the loader does not find."""
     folders: dict[str, list[str]] = {}
     for library in libraries:
-        folders.setdefault(os.path.dirname(library.candidates[0]), []).append(library.soname)
+        place = next(iter(library.candidates), library.path or "an unknown folder/")
+        folders.setdefault(os.path.dirname(place), []).append(library.soname)
     return [
         f"in {folder}, where the loader does not look: {', '.join(sonames)}"
         for folder, sonames in folders.items()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tfgpu_tray.diagnose.case import Case, Finding, blemish, certain, likely
 from tfgpu_tray.knowledge.cuda import cuda_error, driver_floor, nvml_error, older
-from tfgpu_tray.model import Depth, Outcome
+from tfgpu_tray.model import Depth, Libraries, Outcome
 
 LIBRARY_NOT_FOUND = 12  # NVML_ERROR_LIBRARY_NOT_FOUND
 MASK = "CUDA_VISIBLE_DEVICES"
@@ -79,6 +79,8 @@ def driver_mismatch(case: Case) -> Iterator[Finding]:
             "driver-library-mismatch",
             f"the kernel module is {sign.groups['kernel']}, libcuda is {sign.groups['library']}",
         )
+    elif libraries is not None and _compat(libraries):
+        return  # `cuinit_failed` speaks of it
     elif libraries is not None and libraries.cuinit == CUDA_DRIVER_MISMATCH:
         yield certain("driver-library-mismatch", f"cuInit: {_cuda_text(CUDA_DRIVER_MISMATCH)}")
     elif (
@@ -112,7 +114,7 @@ def cuinit_failed(case: Case) -> Iterator[Finding]:
         return
     code = libraries.cuinit
     evidence = [f"cuInit: {_cuda_text(code)}"]
-    if libraries.libcuda_path and "/compat/" in libraries.libcuda_path:
+    if _compat(libraries):
         evidence.append(f"libcuda comes from {libraries.libcuda_path}")
         yield likely("cuda-compat-libcuda-shadowing", *evidence)
     elif code == CUDA_UNKNOWN and driver.nvml_error is None and driver.gpus:
@@ -121,6 +123,11 @@ def cuinit_failed(case: Case) -> Iterator[Finding]:
         cause := cuda_error(code, **_place(case)).cause
     ):
         yield likely(cause, *evidence)
+
+
+def _compat(libraries: Libraries) -> bool:
+    """libcuda of a cuda-compat package stands before the driver's own."""
+    return "/compat/" in (libraries.libcuda_path or "")
 
 
 def masked(case: Case) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tfgpu_tray.diagnose import build_rules, library_rules, machine_rules, python_rules
@@ -78,17 +79,29 @@ PRECEDENCE: tuple[str, ...] = (
     "protobuf-too-new",
     "protobuf-too-old",
     "libstdcxx-too-old",
+    "msvc-runtime-missing",
+    "keras-version-mismatch",
     "cpu-lacks-avx",
     "tensorflow-files-damaged",
     "wsl1-not-wsl2",
     "docker-no-gpu-access",
+    "nvidia-container-toolkit-missing",
+    "container-gpu-cgroup-revoked",
+    "wsl-linux-driver-installed",
+    "wsl-gpu-in-tcc-mode",
+    "wsl-windows-build-bug",
     "wsl-libcuda-not-on-path",
     "nvidia-driver-missing",
     "no-nvidia-gpu",
+    "cuda-compat-libcuda-shadowing",
     "driver-library-mismatch",
     "kernel-module-not-loaded",
     "gpu-fallen-off-bus",
     "device-node-permission",
+    "hybrid-gpu-powered-off",
+    "mig-misconfigured",
+    "vgpu-unlicensed",
+    "gpu-out-of-memory",
     "windows-native-tf-ge-2.11",
     "cpu-only-build",
     "cuda-visible-devices-masked",
@@ -96,7 +109,6 @@ PRECEDENCE: tuple[str, ...] = (
     "gpu-compute-capability-too-old",
     "gpu-compute-capability-too-new",
     "driver-too-old",
-    "cuda-compat-libcuda-shadowing",
     "nvidia-uvm-unusable",
     "activate-hook-broken",
     "activate-hook-harmful",
@@ -116,18 +128,29 @@ PRECEDENCE: tuple[str, ...] = (
 )
 
 
+CAN_BREAK_A_LISTED_GPU = frozenset({"gpu-cannot-compute", "gpu-compute-capability-too-new"})
+
+
 def diagnose(snapshot: Snapshot, rules: Iterable[Rule] = RULES) -> Report:
     """Judge one snapshot. Pure; the same snapshot always gives the same report."""
     case = Case(snapshot)
-    findings = _merged(finding for rule in rules for finding in rule(case))
+    findings = _merged(_weighed(case, f) for rule in rules for f in rule(case))
     explaining = [f for f in findings if f.weight is Weight.EXPLAINS]
     if case.gpu_visible is False and not explaining:
         findings = [unexplained(case), *findings]
     ranked = sorted(findings, key=_rank)
-    primary = _primary(case, ranked)
+    primary = _primary(ranked)
     diagnoses = tuple(_diagnosis(case, f, _role(f, primary)) for f in ranked)
     verdict = _verdict(case, diagnoses)
     return Report(snapshot, verdict, diagnoses, _headline(case, verdict, diagnoses))
+
+
+def _weighed(case: Case, finding: Finding) -> Finding:
+    """With a GPU that TensorFlow lists nothing else explains its absence: whatever the rules
+    found is a blemish, unless the GPU was tried and computes nothing."""
+    if not case.gpu_visible or finding.cause in CAN_BREAK_A_LISTED_GPU:
+        return finding
+    return replace(finding, weight=min(finding.weight, Weight.BLEMISH))
 
 
 def _merged(findings: Iterable[Finding]) -> list[Finding]:
@@ -156,9 +179,8 @@ def _rank(finding: Finding) -> tuple[int, int, int, str]:
     return (-finding.weight, place, _sureness(finding), finding.cause)
 
 
-def _primary(case: Case, ranked: Sequence[Finding]) -> Finding | None:
-    """The root: the first that explains; with a visible GPU nothing needs explaining, unless the
-    GPU was tried and computes nothing."""
+def _primary(ranked: Sequence[Finding]) -> Finding | None:
+    """The root: the first that explains why there is no GPU."""
     if ranked and ranked[0].weight is Weight.EXPLAINS:
         return ranked[0]
     return None

@@ -14,6 +14,8 @@ from tfgpu_tray.observe import libraries
 def steps(situation: Situation) -> list[Step]:
     """One installation, from conda or as wheels; where the extra of TensorFlow brings them, only
     what is damaged is installed again."""
+    if situation.conda_owns_tensorflow:
+        return []
     return [*_damaged_wheels(situation), *_installation(situation)]
 
 

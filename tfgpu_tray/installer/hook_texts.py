@@ -53,13 +53,16 @@ def fish_activate(folders: Sequence[str]) -> str:
     added = " ".join(f'"$CONDA_PREFIX/{folder}"' for folder in folders)
     return f"""# {NOTE}
 # Its twin in deactivate.d takes the folders out again.
-set -g __tfgpu_ld_added
+set -q __tfgpu_ld_added; or set -g __tfgpu_ld_added
 for folder in {added}
     if not contains -- $folder $LD_LIBRARY_PATH
         set -a __tfgpu_ld_added $folder
     end
 end
-set -gx --path LD_LIBRARY_PATH $__tfgpu_ld_added $LD_LIBRARY_PATH
+test -z "$LD_LIBRARY_PATH"; and set -e LD_LIBRARY_PATH
+for folder in $__tfgpu_ld_added[-1..1]
+    contains -- $folder $LD_LIBRARY_PATH; or set -gx --path -p LD_LIBRARY_PATH $folder
+end
 """
 
 

@@ -21,7 +21,8 @@ from tfgpu_tray.knowledge.cuda import component
 from tfgpu_tray.knowledge.releases import missing_runpath
 from tfgpu_tray.model import HookScript, Kind
 from tfgpu_tray.observe import libraries
-from tfgpu_tray.observe.hooks import MASK, MASK_LINE, OURS, PRELOAD
+from tfgpu_tray.observe.hooks import OURS, PRELOAD
+from tfgpu_tray.observe.shell_text import MASK, MASK_LINE
 
 # "zz-" sorts after other hooks: conda runs them in order, and one that overwrites the loader path
 # would otherwise undo ours.
@@ -53,7 +54,8 @@ def steps(situation: Situation) -> list[Step]:
     if {"activate-hook-harmful", "activate-hook-broken"} & set(causes):
         found += [SetAside(s.path, why) for s, why in _to_set_aside(situation)]
     reach = Reach(situation)
-    if reach.expected():
+    only_masked = set(causes) == {"cuda-visible-devices-masked"}
+    if not only_masked and not situation.conda_owns_tensorflow and reach.expected():
         if situation.environment.kind is Kind.CONDA:
             found.append(WriteHook(reach))
         found.append(WritePreload(reach))

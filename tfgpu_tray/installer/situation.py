@@ -28,6 +28,12 @@ class Situation:
     def environment(self) -> Environment:
         return self.snapshot.environment
 
+    @property
+    def conda_owns_tensorflow(self) -> bool:
+        """conda's own TensorFlow brings its libraries along and finds them by itself."""
+        effective = self.snapshot.packages.effective
+        return effective is not None and effective.installer == "conda"
+
     @cached_property
     def sonames(self) -> tuple[str, ...]:
         """The CUDA libraries the target opens by name, the driver's left out."""

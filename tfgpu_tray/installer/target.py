@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from tfgpu_tray.diagnose.pin import Pin, pin_of
 from tfgpu_tray.knowledge.cuda import conda_specs, cuda11_wheels, driver_floor, older
@@ -122,6 +122,8 @@ def _fitting(snapshot: Snapshot, pin: Pin | None) -> list[Release]:
 def _advice(snapshot: Snapshot, words: str) -> str:
     if "Python" in words or "Windows" in words:
         pythons = pythons_for(snapshot.environment.pin, snapshot.host)
+        if not pythons:
+            return "no release lies in that range; change it in config.toml"
         return f"create an environment with Python {' or '.join(pythons[:2])} and install there"
     if "driver" in words:
         return "install a newer NVIDIA driver first"
@@ -137,13 +139,20 @@ def _pick(
         (wishes.remembered, "the version that last saw the GPU here"),
         (_current(snapshot), "the version that is installed"),
     ):
-        if version and _series(version) in series and (pin is None or _allows(pin, version)):
+        known = series.get(_series(version)) if version else None
+        if version and known and version in known.patches and (not pin or _allows(pin, version)):
             return version, why
     if ARTICLE in series and (pin is not None or (wishes.fresh and _conda_kind(snapshot, wishes))):
         reason = pin.reason if pin else "works with conda's CUDA 11.2, the same on every platform"
-        return series[ARTICLE].latest, reason
-    sound = [r for r in fitting if installs_soundly(r.latest)] or fitting
-    return sound[-1].latest, pin.reason if pin else "the newest release without a known fault"
+        return _newest(series[ARTICLE], pin), reason
+    proven = [r for r in fitting if _gpu_works(snapshot, r)] or fitting
+    sound = [r for r in proven if installs_soundly(_newest(r, pin))] or proven
+    reason = pin.reason if pin else "the newest release without a known fault"
+    return _newest(sound[-1], pin), reason
+
+
+def _newest(found: Release, pin: Pin | None) -> str:
+    return (found.newest(pin.specifier) if pin else None) or found.latest
 
 
 def _conda_kind(snapshot: Snapshot, wishes: Wishes) -> bool:
@@ -151,13 +160,13 @@ def _conda_kind(snapshot: Snapshot, wishes: Wishes) -> bool:
 
 
 def _current(snapshot: Snapshot) -> str | None:
+    """The installed version; for a build of another distribution (tensorflow-rocm 2.10.0.530) the
+    newest of the same series."""
     effective = snapshot.packages.effective
-    if effective is None:
+    found = release(effective.version) if effective else None
+    if effective is None or found is None or Version(effective.version).is_prerelease:
         return None
-    try:
-        return None if Version(effective.version).is_prerelease else effective.version
-    except InvalidVersion:
-        return None
+    return effective.version if effective.version in found.patches else found.latest
 
 
 def _cuda(
@@ -197,7 +206,7 @@ def _allows(pin: Pin, version: str) -> bool:
 
 
 def _in(specifier: SpecifierSet, found: Release) -> bool:
-    return specifier.contains(found.latest, prereleases=True)
+    return found.newest(specifier) is not None
 
 
 def _glibc_fits(host: Host, found: Release) -> bool:
@@ -205,9 +214,22 @@ def _glibc_fits(host: Host, found: Release) -> bool:
 
 
 def _gpu_fits(snapshot: Snapshot, found: Release) -> bool:
-    """Some GPU of the machine can run this build, or none is known."""
-    known = [g.compute_capability for g in snapshot.driver.gpus or () if g.compute_capability]
-    return not known or any(c not in found.gpu_none | found.gpu_broken for c in known)
+    """Some GPU of the machine may run this build, or none is known. A GPU that no release is
+    known to run on is newer than all of them."""
+    capabilities = _capabilities(snapshot)
+    impossible = found.gpu_none | found.gpu_broken
+    possible = {c for r in releases() for c in r.gpu_works}
+    return not capabilities or any(c in possible - impossible for c in capabilities)
+
+
+def _gpu_works(snapshot: Snapshot, found: Release) -> bool:
+    """Some GPU of the machine is known to run this build, or none is known."""
+    capabilities = _capabilities(snapshot)
+    return not capabilities or any(c in found.gpu_works for c in capabilities)
+
+
+def _capabilities(snapshot: Snapshot) -> list[str]:
+    return [g.compute_capability for g in snapshot.driver.gpus or () if g.compute_capability]
 
 
 def _driver_fits(snapshot: Snapshot, found: Release) -> bool:
@@ -216,5 +238,4 @@ def _driver_fits(snapshot: Snapshot, found: Release) -> bool:
 
 
 def _old_gpu(snapshot: Snapshot) -> bool:
-    known = [g.compute_capability for g in snapshot.driver.gpus or () if g.compute_capability]
-    return any(Version(c) < Version("7.5") for c in known)
+    return any(Version(c) < Version("7.5") for c in _capabilities(snapshot))

@@ -23,7 +23,7 @@ def steps(situation: Situation) -> list[Step]:
     """What leads from the installed packages to the target's."""
     found: list[Step] = []
     packages = situation.snapshot.packages
-    if packages.effective is not None and packages.effective.installer == "conda":
+    if situation.conda_owns_tensorflow:
         return _conda_build(situation)
     if in_user := sorted({d.name for d in _user_copies(packages, situation)}):
         found.append(

@@ -37,8 +37,8 @@ def signs(lines: Iterable[str]) -> Iterator[Sign]:
     for line in lines:
         for name, pattern, ignore in _patterns():
             if match := pattern.search(line):
-                if ignore is None or not ignore.search(match[0]):
-                    groups = {k: v for k, v in match.groupdict().items() if v}
+                groups = {k: v for k, v in match.groupdict().items() if v}
+                if ignore is None or not ignore.search(groups.get("library", "")):
                     yield Sign(name, line, groups)
                 break
 

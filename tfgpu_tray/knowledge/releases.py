@@ -22,6 +22,7 @@ class Release:
 
     series: str
     latest: str
+    patches: tuple[str, ...]  # every patch release, oldest first
     prerelease: bool
     python: tuple[str, ...]
     glibc: str
@@ -43,6 +44,10 @@ class Release:
     def cuda_family(self) -> str:
         """ "11" for CUDA 11.x: sonames are constant within a family."""
         return self.cuda.partition(".")[0]
+
+    def newest(self, specifier: SpecifierSet) -> str | None:
+        """The newest patch release within *specifier*."""
+        return next((p for p in reversed(self.patches) if specifier.contains(p)), None)
 
     @property
     def uses_rpath(self) -> bool:
@@ -77,6 +82,7 @@ def release(version: str) -> Release | None:
     return Release(
         series=series,
         latest=row["latest"],
+        patches=tuple(row["patches"]),
         prerelease=row["prerelease"],
         python=tuple(row["python"]),
         glibc=row["glibc"],

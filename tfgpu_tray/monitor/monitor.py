@@ -51,6 +51,7 @@ class Monitor:
         self._conditions: dict[Path, Condition] = {}
         self._fingerprints: dict[Path, str] = {}
         self._waiting: set[Path] = set()
+        self._failures: dict[Path | None, str] = {}
         self._closed = threading.Event()
 
     @property
@@ -63,7 +64,9 @@ class Monitor:
             try:
                 self._look(depth)
             except Exception as error:
-                self._event("failed", None, f"a look failed: {type(error).__name__}: {error}")
+                self._failed(None, error)
+            else:
+                self._failures.pop(None, None)
 
     def close(self) -> None:
         """From now on nothing is told: a look cut short by the end would only mislead."""
@@ -83,11 +86,23 @@ class Monitor:
         for environment in settled:
             if self._closed.is_set():
                 return
-            report = survey.examine(environment, depth, machine)
-            if report.verdict is Verdict.UNKNOWN and depth < Depth.TENSORFLOW:
-                report = survey.examine(environment, Depth.TENSORFLOW, machine)
+            try:
+                report = survey.examine(environment, depth, machine)
+                if report.verdict is Verdict.UNKNOWN and depth < Depth.TENSORFLOW:
+                    report = survey.examine(environment, Depth.TENSORFLOW, machine)
+            except Exception as error:  # one environment must not keep the others from being seen
+                self._failed(environment.prefix, error)
+                continue
+            self._failures.pop(environment.prefix, None)
             self._fingerprints[environment.prefix] = report.snapshot.fingerprint
             self._take(report)
+
+    def _failed(self, prefix: Path | None, error: Exception) -> None:
+        """Told once, not at every look."""
+        text = f"a look failed: {type(error).__name__}: {error}"
+        if self._failures.get(prefix) != text:
+            self._failures[prefix] = text
+            self._event("failed", prefix, text)
 
     def _has_changed(self, survey: Survey, environment: Environment) -> bool:
         now = survey.observer.fingerprint(environment)

@@ -144,7 +144,7 @@ def _wait(
             if remaining <= 0:
                 raise
             code = None
-        if fresh := os.pread(out.fileno(), 65536, seen):  # leaves the child's position alone
+        while fresh := os.pread(out.fileno(), 65536, seen):  # leaves the child's position alone
             seen += len(fresh)
             watch(fresh.decode("utf-8", "replace"))
         if code is not None:

@@ -147,6 +147,7 @@ def _condarc_list(path: Path, keys: Sequence[str]) -> list[str]:
 
 
 def _expand(text: str, home: Path) -> Path:
+    text = text.replace("${HOME}", str(home)).replace("$HOME", str(home))
     return home / text[2:] if text.startswith("~/") else Path(text)
 
 

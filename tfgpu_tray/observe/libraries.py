@@ -214,9 +214,14 @@ def load(
     runner: Runner = run,
 ) -> Libraries:
     """Let the environment's Python open the libraries, as activated and as started without it."""
-    with_hooks = _probe(environment, sonames, wheel, activated, deadline, runner)
-    without = _probe(environment, sonames, wheel, session, deadline, runner)
-    bare = {lib.soname: lib.state is LibraryState.FOUND for lib in without.libraries}
+    with_hooks = _probe(environment, sonames, wheel, activated, deadline, runner, libcuda=True)
+    # The driver is the same without activation, and a hanging one need not be waited for twice.
+    without = _probe(environment, sonames, wheel, session, deadline, runner, libcuda=False)
+    bare = {
+        lib.soname: lib.state is LibraryState.FOUND
+        for lib in without.libraries
+        if lib.state is not LibraryState.UNKNOWN
+    }
     return replace(
         with_hooks,
         libraries=tuple(
@@ -232,9 +237,16 @@ def _probe(
     environ: Mapping[str, str],
     deadline: float,
     runner: Runner,
+    *,
+    libcuda: bool,
 ) -> Libraries:
     wheel = wheel or Wheel()
-    request = {"sonames": sonames, "runpath": wheel.runpath, "legacy_rpath": wheel.legacy}
+    request = {
+        "sonames": sonames,
+        "runpath": wheel.runpath,
+        "legacy_rpath": wheel.legacy,
+        "libcuda": libcuda,
+    }
     result = runner(
         [
             environment.python or "python",
@@ -255,12 +267,12 @@ def _probe(
     notes = []
     if result.outcome is not Outcome.COMPLETED:
         notes.append(f"the loader probe {result.how_it_ended} at {said.get('stage', 'its start')}")
-    cuinit, libcuda, at = said.get("cuinit"), said.get("libcuda"), said.get("libcuda_path")
+    cuinit, trouble, at = said.get("cuinit"), said.get("libcuda"), said.get("libcuda_path")
     return Libraries(
         "loaded",
         result.outcome,
         tuple(_judged(environment, soname, opened.get(soname)) for soname in sonames),
-        libcuda=libcuda if isinstance(libcuda, str) else None,
+        libcuda=trouble if isinstance(trouble, str) else None,
         cuinit=cuinit if isinstance(cuinit, int) else None,
         libcuda_path=at if isinstance(at, str) else None,
         notes=tuple(notes),

@@ -21,6 +21,7 @@ from tfgpu_tray.model import (
     Snapshot,
 )
 from tfgpu_tray.observe import hooks, libraries
+from tfgpu_tray.observe.activation import activate, session_environ
 from tfgpu_tray.observe.child import Runner, run
 from tfgpu_tray.observe.compute import compute_something
 from tfgpu_tray.observe.conda import observe_conda
@@ -28,6 +29,7 @@ from tfgpu_tray.observe.driver import glance, library_version, loaded_module, ob
 from tfgpu_tray.observe.fingerprint import fingerprint
 from tfgpu_tray.observe.host import observe_host
 from tfgpu_tray.observe.packages import observe_packages
+from tfgpu_tray.observe.shell_text import predicted_loader_path
 from tfgpu_tray.observe.tensorflow import ask_tensorflow
 
 
@@ -53,7 +55,7 @@ class Observer:
 
     @classmethod
     def of_this_process(cls, deadlines: Deadlines, root: Path = Path("/")) -> Observer:
-        return cls(hooks.session_environ(os.environ), deadlines, root=root)
+        return cls(session_environ(os.environ), deadlines, root=root)
 
     def machine(self, depth: Depth) -> tuple[Host, Driver]:
         """Facts that all environments share. NVML is only asked from the static depth on."""
@@ -95,7 +97,7 @@ class Observer:
         environment = snapshot.environment
         found = hooks.observe_hooks(environment)
         packages = self.packages(environment)
-        loader_path = hooks.predicted_loader_path(found, environment, self.session)
+        loader_path = predicted_loader_path(found, environment, self.session)
         predicted = None
         if sonames := needed(packages):
             wheel = _wheel(packages)
@@ -110,7 +112,7 @@ class Observer:
 
     def _deep(self, snapshot: Snapshot, depth: Depth) -> Snapshot:
         environment = snapshot.environment
-        activation = hooks.activate(
+        activation = activate(
             environment,
             self.session,
             deadline=self.deadlines.activation,

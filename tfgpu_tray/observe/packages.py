@@ -32,14 +32,16 @@ RELATED = frozenset(
         "tensorflow-probability",
     ]
 )
-_INFO = re.compile(r"^(?P<name>.+?)-(?P<version>[^-]+)\.(?:dist|egg)-info$")
+_INFO = re.compile(r"^(?P<name>.+?)-(?P<version>[^-]+)(?:-py[\d.]+)?\.(?:dist|egg)-info$")
 # tensorflow/, tensorflow_cpu-2.10.1.dist-info, intel_tensorflow-…, tf_nightly-…, ~ensorflow; but
 # not add-ons such as tensorflow_text.
 _TENSORFLOW = re.compile(
-    r"^(tensorflow$|[t~].?ensorflow(-[\d.]+\S*)?(\.dist-info)?$|"
+    r"^(tensorflow$|[t~][-~.=%0-9]?e?nsorflow(-[\d.]+\S*)?(\.dist-info)?$|"
     r"(intel_)?tensorflow(_(cpu|gpu|intel|macos|rocm|cpu_aws|aarch64))?-.*-info$|tf_nightly.*-info$)"
 )
-_REQUIRES = re.compile(r"^Requires-Dist: *([A-Za-z0-9][A-Za-z0-9._-]*)", re.MULTILINE)
+_REQUIRES = re.compile(
+    r"^Requires-Dist: *([A-Za-z0-9][A-Za-z0-9._-]*)(?!.*;.*\bextra *==)", re.MULTILINE
+)
 
 
 def normalise(name: str) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
 
 ACTIVATED = frozenset({"conda", "mamba", "micromamba", "uv", "pixi"})  # work on the active one
-MANAGERS = frozenset({"pip", "pip3", "conda", "mamba", "micromamba", "uv", "pixi", "poetry", "pdm"})
+MANAGERS = frozenset({"pip", "conda", "mamba", "micromamba", "uv", "pixi", "poetry", "pdm"})
 CHANGES = frozenset(
     ["install", "uninstall", "remove", "update", "upgrade", "create", "sync", "add"]
 )
@@ -33,9 +35,10 @@ def installers_at_work(prefix: Path) -> list[Process]:
         manager = _manager(words)
         if process.pid in own or manager is None or not CHANGES.intersection(words):
             continue
-        places = [process.info["exe"] or "", *words]
+        places = [process.info["exe"] or "", *(value for word in words for value in _values(word))]
+        named = prefix.name in _named(words) and prefix.parent.name == "envs"
         active = manager in ACTIVATED and _activated_in(process, prefix)
-        if active or any(_inside(place, prefix) for place in places):
+        if named or active or any(_inside(place, prefix) for place in places):
             found.append(Process(process.pid, " ".join(words)[:200]))
     return found
 
@@ -52,7 +55,7 @@ def users_of_tensorflow(prefix: Path) -> list[Process]:
             maps = process.memory_maps(grouped=True)
         except (psutil.Error, OSError):
             continue
-        if any(m.path.startswith(f"{prefix}{os.sep}") and "tensorflow" in m.path for m in maps):
+        if any("tensorflow" in m.path and _inside(m.path, prefix) for m in maps):
             found.append(Process(process.pid, " ".join(process.info["cmdline"] or [])[:200]))
     return found
 
@@ -60,11 +63,26 @@ def users_of_tensorflow(prefix: Path) -> list[Process]:
 def _manager(words: list[str]) -> str | None:
     """What a command line runs: `pip …`, `python -m pip …`, `python /opt/conda/bin/conda …`."""
     names = (Path(word).name.removesuffix(".exe") for word in words[:3])
-    return next((name for name in names if name in MANAGERS), None)
+    known = (re.sub(r"^pip3?(\.\d+)?$", "pip", name) for name in names)
+    return next((name for name in known if name in MANAGERS), None)
+
+
+def _values(word: str) -> tuple[str, ...]:
+    """A word, and what stands behind its = sign: `--prefix=/x`."""
+    return (word, word.partition("=")[2])
+
+
+def _named(words: list[str]) -> set[str]:
+    """Environments that a conda command names: `-n tf`, `--name tf`, `--name=tf`."""
+    found = {after for before, after in pairwise(words) if before in ("-n", "--name")}
+    return found | {word.partition("=")[2] for word in words if word.startswith("--name=")}
 
 
 def _inside(place: str, prefix: Path) -> bool:
-    return place == str(prefix) or place.startswith(f"{prefix}{os.sep}")
+    return any(
+        place == root or place.startswith(root + os.sep)
+        for root in (str(prefix), os.path.realpath(prefix))
+    )
 
 
 def _activated_in(process: psutil.Process, prefix: Path) -> bool:

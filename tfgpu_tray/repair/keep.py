@@ -54,7 +54,11 @@ Manifest = dict[str, Entry]
 
 
 def scan(roots: Iterable[Path]) -> Manifest:
-    """Every path at or under *roots*, links not followed."""
+    """Every path at or under *roots*, links not followed.
+
+    Raises:
+        OSError: a folder cannot be read, so what it holds could be neither kept nor compared.
+    """
     found: Manifest = {}
     for root in roots:
         for path in _walk(str(root)):
@@ -66,9 +70,13 @@ def scan(roots: Iterable[Path]) -> Manifest:
 def _walk(root: str) -> Iterator[str]:
     yield root
     if os.path.isdir(root) and not os.path.islink(root):
-        for folder, folders, files in os.walk(root):
+        for folder, folders, files in os.walk(root, onerror=_refuse):
             for name in (*folders, *files):
                 yield os.path.join(folder, name)
+
+
+def _refuse(error: OSError) -> None:
+    raise error
 
 
 def _entry(path: str) -> Entry | None:
@@ -103,10 +111,10 @@ class Keep:
         Raises:
             KeepFailed: no room, or something cannot be read.
         """
-        roots = _outermost(roots)
-        manifest = scan(roots)
-        files = [(p, e) for p, e in manifest.items() if e.kind == "file"]
+        roots = _outermost(_real(roots))
         try:
+            manifest = scan(roots)
+            files = [(p, e) for p, e in manifest.items() if e.kind == "file"]
             self._folder.mkdir(parents=True, exist_ok=True)
             self._check_room(files)
             for number, (path, entry) in enumerate(files):
@@ -184,7 +192,7 @@ class Keep:
                 p for p in before.keys() | after.keys() if not _same(before.get(p), after.get(p))
             }
         if paths is not None:
-            limits = [str(p) for p in paths]
+            limits = [str(p) for p in _real(paths)]
             scope = {p for p in scope if any(_under(p, limit) for limit in limits)}
         failed = self._remove(sorted(scope - before.keys(), reverse=True))
         for path in sorted(scope & before.keys()):  # folders come before what is in them
@@ -221,11 +229,11 @@ class Keep:
                 return []
             if os.path.isdir(path) and not os.path.islink(path):
                 shutil.rmtree(path)
-            now = _entry(path)
-            if entry.kind == "file" and now and (now.inode, now.size) == (entry.inode, entry.size):
-                os.chmod(path, entry.mode)  # the very file, with another mode or time
-                os.utime(path, ns=(entry.mtime, entry.mtime))
-                return []
+            if entry.kind == "file" and self._is_kept_file(path, numbers):
+                if _same_content(entry, _entry(path)):
+                    os.chmod(path, entry.mode)
+                    return []
+                return [f"{path} (it was changed in place, so the kept copy changed with it)"]
             fresh = f"{path}.tfgpu-restore"
             if entry.kind == "link":
                 os.symlink(entry.target, fresh)
@@ -240,6 +248,13 @@ class Keep:
         except (OSError, KeyError) as error:
             return [f"{path} ({error})"]
         return []
+
+    def _is_kept_file(self, path: str, numbers: dict[str, int]) -> bool:
+        """Whether *path* and what was kept of it are one and the same file, by a hard link."""
+        try:
+            return os.path.samefile(path, self._stored(numbers[path]))
+        except (OSError, KeyError):
+            return False
 
     def _write(
         self, file: Path, manifest: Manifest, roots: Iterable[Path], numbers: dict[str, int]
@@ -274,6 +289,21 @@ def _outermost(roots: Iterable[Path]) -> list[Path]:
         if not any(root.is_relative_to(k) for k in kept):
             kept.append(root)
     return kept
+
+
+def _real(roots: Iterable[Path]) -> list[Path]:
+    """*roots* with links in their parents resolved; a link to a folder stands for both."""
+    found = []
+    for root in roots:
+        own = Path(os.path.realpath(root.parent)) / root.name
+        found.append(own)
+        if own.is_symlink() and own.is_dir():
+            found.append(Path(os.path.realpath(own)))
+    return found
+
+
+def _same_content(one: Entry, other: Entry | None) -> bool:
+    return other is not None and (one.size, one.mtime) == (other.size, other.mtime)
 
 
 def _same(one: Entry | None, other: Entry | None) -> bool:

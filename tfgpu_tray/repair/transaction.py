@@ -8,6 +8,7 @@ file is on disk before the change it belongs to.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,7 +105,11 @@ class Workshop:
             keep = self._keep(repair.id)
             if not keep.complete:
                 raise Refused(f"the files kept for repair {repair.id} are gone")
-            if not force and (changed := keep.changed_since()):
+            try:
+                changed = [] if force else keep.changed_since()
+            except (OSError, ValueError, KeyError) as error:
+                raise Refused(f"the list of kept files cannot be read: {error}") from error
+            if changed:
                 raise Refused(
                     f"{len(changed)} files of that repair were changed again since, for example "
                     f"{changed[0]}; undo --force puts back the older ones all the same"
@@ -177,7 +182,7 @@ class Workshop:
     ) -> Ended:
         """Undo the steps that were *begun*, last first, then put back whatever else differs."""
         self.telling.phase("Putting back what was there")
-        failure = self._undone(begun, keep) or self._restore(keep)
+        failure = "; ".join(f for f in (*self._undone(begun, keep), self._restore(keep)) if f)
         if failure:
             self.journal.end(number, State.STUCK, note=f"{reason}; {failure}")
             return Ended(State.STUCK, before, None, f"{reason}; {failure}", number)
@@ -195,19 +200,21 @@ class Workshop:
                 self.journal.end(repair.id, State.ROLLED_BACK, note="interrupted before any change")
 
     @staticmethod
-    def _undone(begun: Sequence[Step], keep: Keep) -> str:
-        try:
-            for step in reversed(begun):
+    def _undone(begun: Sequence[Step], keep: Keep) -> list[str]:
+        """What went wrong; one step that cannot be undone does not keep the others from it."""
+        failures = []
+        for step in reversed(begun):
+            try:
                 step.undo(keep)
-        except (RestoreFailed, OSError, ValueError) as error:
-            return str(error)
-        return ""
+            except Exception as error:
+                failures.append(str(error))
+        return failures
 
     @staticmethod
     def _restore(keep: Keep) -> str:
         try:
             keep.restore()
-        except (RestoreFailed, OSError, ValueError) as error:
+        except (RestoreFailed, OSError, ValueError, KeyError) as error:
             return str(error)
         return ""
 
@@ -220,7 +227,8 @@ class Workshop:
         return Keep(self.folder / "repairs" / f"{number:06}")
 
     def _locked(self, prefix: Path) -> _Locked:
-        name = hashlib.blake2b(str(prefix).encode("utf-8", "surrogateescape"), digest_size=8)
+        real = os.path.realpath(prefix)  # one lock, by whatever path the prefix is named
+        name = hashlib.blake2b(real.encode("utf-8", "surrogateescape"), digest_size=8)
         return _Locked(self.folder / "locks" / f"{name.hexdigest()}.lock", prefix)
 
     def _refuse_if_busy(self, prefix: Path) -> None:

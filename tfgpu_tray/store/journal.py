@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -77,12 +78,12 @@ class Journal:
     def unfinished(self, prefix: Path | None = None) -> list[Repair]:
         """Repairs that were interrupted, newest first."""
         found = self._select("state = ?", State.APPLYING)
-        return [r for r in found if prefix is None or r.prefix == prefix]
+        return [r for r in found if _concerns(r, prefix)]
 
     def last_done(self, prefix: Path | None = None) -> Repair | None:
         """The newest repair that stands, the one `undo` takes back."""
         found = self._select("state = ?", State.DONE)
-        return next((r for r in found if prefix is None or r.prefix == prefix), None)
+        return next((r for r in found if _concerns(r, prefix)), None)
 
     def _select(self, where: str, *values: str) -> list[Repair]:
         rows = self._database.execute(
@@ -101,3 +102,8 @@ class Journal:
             )
             for row in rows
         ]
+
+
+def _concerns(repair: Repair, prefix: Path | None) -> bool:
+    """Whether *repair* was of *prefix*, by whatever path either is named; None is any."""
+    return prefix is None or os.path.realpath(repair.prefix) == os.path.realpath(prefix)

@@ -1,7 +1,8 @@
 """Opens the libraries a TensorFlow needs, in the order its loader would look, without TensorFlow.
 
-Arguments: one JSON object ``{"sonames": [...], "runpath": [...], "legacy_rpath": bool}``.
-``runpath`` is that of libtensorflow_framework: a plain ``dlopen`` from Python would not search it.
+Arguments: one JSON object
+``{"sonames": [...], "runpath": [...], "legacy_rpath": bool, "libcuda": bool}``.
+``libcuda`` asks to start the driver too. ``runpath`` is that of libtensorflow_framework: a plain ``dlopen`` from Python would not search it.
 With ``legacy_rpath`` it is DT_RPATH, which comes before LD_LIBRARY_PATH.
 """
 
@@ -118,8 +119,9 @@ def main() -> None:
     for soname in request["sonames"]:
         path, error = open_library(soname, *order)
         say(library={"soname": soname, "path": path, "error": error})
-    say(stage="libcuda")
-    open_libcuda()
+    if request["libcuda"]:
+        say(stage="libcuda")
+        open_libcuda()
     say(stage="done")
 
 

@@ -9,16 +9,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from tfgpu_tray import words
+from tfgpu_tray.app import App
 from tfgpu_tray.model import Depth
 from tfgpu_tray.monitor.monitor import Event, Monitor
-
-if TYPE_CHECKING:
-    from tfgpu_tray.app import App
+from tfgpu_tray.repair.transaction import Telling
 
 # A run that is late, after sleep or under load, is run late, once; the library's default drops it.
 JOBS = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
@@ -95,9 +95,6 @@ def _end_children() -> None:
 
 def _introduce(app: App, say: Callable[[dict[str, Any]], None]) -> None:
     """What was found, in the first seconds, before anything slow."""
-    from tfgpu_tray import words
-    from tfgpu_tray.repair.transaction import Telling
-
     for repair in app.workshop(Telling()).recover():
         text = f"an interrupted {repair.command} of {repair.prefix} was put back"
         say({"kind": "recovered", "prefix": str(repair.prefix), "text": text, "line": _line(text)})
