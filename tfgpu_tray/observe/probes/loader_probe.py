@@ -1,9 +1,10 @@
 """Opens the libraries a TensorFlow needs, in the order its loader would look, without TensorFlow.
 
-Arguments: one JSON object
+Argument: one JSON object
 ``{"sonames": [...], "runpath": [...], "legacy_rpath": bool, "libcuda": bool}``.
-``libcuda`` asks to start the driver too. ``runpath`` is that of libtensorflow_framework: a plain ``dlopen`` from Python would not search it.
-With ``legacy_rpath`` it is DT_RPATH, which comes before LD_LIBRARY_PATH.
+``runpath`` is that of libtensorflow_framework: a plain ``dlopen`` from Python would not search it.
+With ``legacy_rpath`` it is DT_RPATH, which comes before LD_LIBRARY_PATH. ``libcuda`` asks to start
+the driver as well.
 """
 
 from __future__ import annotations
