@@ -30,7 +30,7 @@ ORDER: tuple[frozenset[str], ...] = tuple(
         "store",
         "survey installer",
         "repair",
-        "words",
+        "words terminal",
         "monitor",
         "app",
         "daemon",

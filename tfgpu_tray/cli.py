@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,10 +17,9 @@ from tfgpu_tray import __version__
 from tfgpu_tray.app import App
 from tfgpu_tray.config import ConfigError
 from tfgpu_tray.model import Depth, Verdict
+from tfgpu_tray.terminal import Progress, console, print_lines, waiting
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from tfgpu_tray.repair.plan import Plan
     from tfgpu_tray.repair.transaction import Ended
 
@@ -140,12 +139,12 @@ def check(app: App, options: argparse.Namespace) -> int:
         overview = survey.check(depth, options.env)
         _print_json(words.overview_json(overview))
     else:
-        console = _console()
-        with console.status("Looking at the machine") as status:
+        screen = console()
+        with screen.status("Looking at the machine") as status:
             overview = survey.check(
                 depth, options.env, lambda e: status.update(f"Looking at {e.prefix}")
             )
-        _print_lines(console, words.overview_text(overview))
+        print_lines(screen, words.overview_text(overview))
     return overview.verdict.exit_code
 
 
@@ -154,7 +153,7 @@ def repair(app: App, options: argparse.Namespace) -> int:
 
     survey = app.survey()
     environment = survey.named(options.env)
-    with _waiting(options, f"Looking at {environment.prefix}"):
+    with waiting(options.json, f"Looking at {environment.prefix}"):
         _recover(app, environment.prefix)
         report = survey.check(Depth.TENSORFLOW, [environment.prefix]).reports[0]
         plan = plan_repair(report, app.wishes(environment), app.config.channel)
@@ -169,13 +168,13 @@ def install(app: App, options: argparse.Namespace) -> int:
     prefix = Path(options.env).expanduser().absolute()
     if prefix.is_file() or (prefix.is_dir() and any(prefix.iterdir())):
         environment = survey.named(prefix)
-        with _waiting(options, f"Looking at {prefix}"):
+        with waiting(options.json, f"Looking at {prefix}"):
             _recover(app, prefix)
             report = survey.check(Depth.TENSORFLOW, [prefix]).reports[0]
             wishes = app.wishes(environment, fresh=True)
             plan = plan_install(report, wishes, app.config.channel)
         return _carry_out(app, options, plan, report, "install")
-    with _waiting(options, "Looking at the machine"):
+    with waiting(options.json, "Looking at the machine"):
         machine = app.observer.machine(Depth.TENSORFLOW)
         wishes = app.wishes(None, fresh=True)
         pin = survey.pin_for(prefix)
@@ -200,7 +199,7 @@ def undo(app: App, options: argparse.Namespace) -> int:
         print(f"Takes back the {last.command} of {when} in {last.prefix}.")
     if not _agreed(options):
         return COULD_NOT_TELL
-    with _Progress(options) as progress:
+    with Progress(quiet=options.json) as progress:
         ended = app.workshop(progress.telling).undo(last, force=options.force)
     return _tell_end(options, ended, None)
 
@@ -221,7 +220,7 @@ def _carry_out(app: App, options: argparse.Namespace, plan: Plan, report: Any, c
 
     if not options.json:
         shown = words.report_text(report, remedy=False) if plan.environment.prefix.exists() else ()
-        _print_lines(_console(), [*shown, *words.plan_text(plan)])
+        print_lines(console(), [*shown, *words.plan_text(plan)])
     if options.dry_run or not plan.steps:
         if options.json:
             _print_json(
@@ -235,7 +234,7 @@ def _carry_out(app: App, options: argparse.Namespace, plan: Plan, report: Any, c
         return int(report.verdict.exit_code)
     if not _agreed(options):
         return COULD_NOT_TELL
-    with _Progress(options) as progress:
+    with Progress(quiet=options.json) as progress:
         ended = app.workshop(progress.telling).run(plan, report, command)
     if ended.after is not None:
         app.looks.keep(ended.after)
@@ -260,18 +259,18 @@ def _tell_end(options: argparse.Namespace, ended: Ended, plan: Plan | None) -> i
         content = {"schema": 1, **words.ended_json(ended)}
         _print_json(content | ({"plan": words.plan_json(plan)} if plan else {}))
     else:
-        console = _console()
+        screen = console()
         sentences = {
             State.DONE: "[bold]Done.[/] `tfgpu-tray undo` takes it back.",
             State.UNDONE: "[bold]Taken back.[/] Everything is as it was before the repair.",
             State.ROLLED_BACK: "[bold]Put back.[/] Nothing was changed in the end.",
             State.STUCK: "[bold red]Not everything could be put back.[/]",
         }
-        _print_lines(console, [sentences[ended.state]])
+        print_lines(screen, [sentences[ended.state]])
         if ended.note and ended.state is not State.UNDONE:
-            console.print(f"   {ended.note}", markup=False, highlight=False, soft_wrap=True)
+            screen.print(f"   {ended.note}", markup=False, highlight=False, soft_wrap=True)
         if ended.after is not None and ended.state is not State.ROLLED_BACK:
-            _print_lines(console, words.report_text(ended.after))
+            print_lines(screen, words.report_text(ended.after))
     if ended.state is State.STUCK:
         return Verdict.BROKEN.exit_code
     return ended.after.verdict.exit_code if ended.after else COULD_NOT_TELL
@@ -295,74 +294,6 @@ def _print_json(content: dict[str, Any]) -> None:
         json.dumps(content, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None),
         flush=True,
     )
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(highlight=False, soft_wrap=True)
-
-
-def _print_lines(console: Console, lines: Iterable[str]) -> None:
-    for line in lines:
-        console.print(line)
-
-
-class _Progress:
-    """One line of progress on standard error, only where a person looks at it."""
-
-    def __init__(self, options: argparse.Namespace):
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-        from tfgpu_tray.repair.transaction import Telling
-
-        console = Console(stderr=True)
-        self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[amount]}"),
-            TimeElapsedColumn(),
-            console=console,
-            disable=options.json or not console.is_terminal,
-            transient=True,
-        )
-        self._task = self._bar.add_task("Preparing", total=None, amount="")
-        self.telling = Telling(step=self._step, output=self._output, phase=self._phase)
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def _step(self, number: int, count: int, title: str) -> None:
-        self._phase(f"{number}/{count} {title}")
-
-    def _phase(self, text: str) -> None:
-        self._bar.update(self._task, description=text, total=None, completed=0, amount="")
-
-    def _output(self, text: str) -> None:
-        """pip's `Progress BYTES of TOTAL` lines become the bar."""
-        for line in text.splitlines():
-            words = line.split()
-            if len(words) == 4 and words[0] == "Progress" and words[1].isdigit():
-                done, total = int(words[1]), int(words[3]) if words[3].isdigit() else None
-                amount = f"{done >> 20} of {total >> 20} MB" if total else f"{done >> 20} MB"
-                self._bar.update(self._task, completed=done, total=total, amount=amount)
-            elif line.startswith(("Collecting", "Installing", "Downloading")):
-                self._bar.update(self._task, total=None, amount=line[:40])
-
-
-def _waiting(options: argparse.Namespace, text: str) -> Any:
-    from contextlib import nullcontext
-
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    return nullcontext() if options.json or not console.is_terminal else console.status(text)
 
 
 if __name__ == "__main__":

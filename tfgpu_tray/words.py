@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tfgpu_tray.knowledge.cuda import nvml_error
-from tfgpu_tray.model import Activation, Depth, Driver, Host, Report, Role, Verdict, plain
+from tfgpu_tray.model import Activation, Driver, Host, Report, Role, Verdict, plain
 
 if TYPE_CHECKING:
     from tfgpu_tray.repair.plan import Plan
@@ -211,10 +211,6 @@ def driver_line(driver: Driver) -> str:
     if driver.gpus == ():
         parts.append("no GPU")
     return " · ".join(parts)
-
-
-def depth_names() -> list[str]:
-    return [depth.word for depth in Depth]
 
 
 def _escape(text: str) -> str:

@@ -165,8 +165,9 @@ def import_failed(case: Case) -> Iterator[Finding]:
     answer = case.snapshot.tensorflow
     if error is None or answer is None or answer.stage == "start":
         return
-    if answer.outcome is Outcome.CRASHED and "SIGILL" in error:
-        yield likely("cpu-lacks-avx", error)
+    if answer.outcome is Outcome.CRASHED and ("SIGILL" in error or case.snapshot.host.avx is False):
+        told = ["this processor has no AVX"] if case.snapshot.host.avx is False else []
+        yield likely("cpu-lacks-avx", error, *told)
         return
     for pattern, cause in IMPORT_ERRORS:
         if re.search(pattern, error, re.IGNORECASE):

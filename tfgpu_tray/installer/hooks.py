@@ -7,22 +7,19 @@ hook that does harm is set aside, not edited, and comes back with undo.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfgpu_tray.installer import hook_texts
+from tfgpu_tray.installer import files, hook_texts, visibility
 from tfgpu_tray.installer.situation import Situation
-from tfgpu_tray.installer.step import Description, Kept, Step, StepFailed, Work
+from tfgpu_tray.installer.step import Description, Kept, Step, Work
 from tfgpu_tray.installer.target import CudaSource
 from tfgpu_tray.knowledge.cuda import component
 from tfgpu_tray.knowledge.releases import missing_runpath
 from tfgpu_tray.model import HookScript, Kind
 from tfgpu_tray.observe import libraries
 from tfgpu_tray.observe.hooks import OURS, PRELOAD
-from tfgpu_tray.observe.shell_text import MASK, MASK_LINE
 
 # "zz-" sorts after other hooks: conda runs them in order, and one that overwrites the loader path
 # would otherwise undo ours.
@@ -46,11 +43,9 @@ AFTERWARDS = ("cusparse", "cusolver", "cudnn")
 def steps(situation: Situation) -> list[Step]:
     """What the loader path needs, and what stands in its way."""
     found: list[Step] = []
-    snapshot, causes = situation.snapshot, situation.causes
+    causes = situation.causes
     if "cuda-visible-devices-masked" in causes:
-        if MASK in snapshot.hooks.variables:
-            found.append(UnsetVariable(situation.environment.prefix))
-        found += [UnmaskHook(s.path) for s in snapshot.hooks.scripts if s.masks_gpu]
+        found += visibility.steps(situation)
     if {"activate-hook-harmful", "activate-hook-broken"} & set(causes):
         found += [SetAside(s.path, why) for s, why in _to_set_aside(situation)]
     reach = Reach(situation)
@@ -130,25 +125,6 @@ class Reach:
         return sorted(self.situation.sonames, key=lambda s: order.get(component(s), len(order)))
 
 
-def _write(path: Path, text: str) -> None:
-    """Replace *path* in one move; never writes through a link that conda shares with its cache."""
-    fresh = path.with_name(f".{path.name}.tfgpu-new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_bytes(text.encode())
-        fresh.replace(path)
-    except OSError as error:
-        fresh.unlink(missing_ok=True)
-        raise StepFailed(f"{path} could not be written: {error.strerror}") from error
-
-
-def _is(path: Path, text: str) -> bool:
-    try:
-        return path.read_bytes() == text.encode()
-    except OSError:
-        return False
-
-
 @dataclass(frozen=True)
 class WriteHook(Kept):
     """activate.d and deactivate.d scripts for bash, zsh and fish."""
@@ -171,8 +147,8 @@ class WriteHook(Kept):
     def check(self) -> bool:
         if self._served_already():
             return True
-        files = self._files()
-        return bool(files) and all(_is(path, text) for path, text in files.items())
+        wanted = self._files()
+        return bool(wanted) and all(files.holds(path, text) for path, text in wanted.items())
 
     def _served_already(self) -> bool:
         """The user's own hook already leads there, and is not what we were called to mend."""
@@ -202,7 +178,7 @@ class WriteHook(Kept):
 
     def apply(self, work: Work) -> None:
         for path, text in self._files().items():
-            _write(path, text)
+            files.write(path, text)
 
 
 @dataclass(frozen=True)
@@ -221,8 +197,8 @@ class WritePreload(Kept):
         return {site / PRELOAD: hook_texts.PRELOAD_PTH, site / MODULE: text}
 
     def check(self) -> bool:
-        files = self._files()
-        return bool(files) and all(_is(path, text) for path, text in files.items())
+        wanted = self._files()
+        return bool(wanted) and all(files.holds(path, text) for path, text in wanted.items())
 
     def describe(self) -> Description:
         return Description(
@@ -238,7 +214,7 @@ class WritePreload(Kept):
 
     def apply(self, work: Work) -> None:
         for path, text in reversed(self._files().items()):  # the module before what imports it
-            _write(path, text)
+            files.write(path, text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,81 +240,4 @@ class SetAside(Kept):
         return (self.path,)
 
     def apply(self, work: Work) -> None:
-        _guarded(self.path, self.path.unlink)
-
-
-@dataclass(frozen=True, slots=True)
-class UnmaskHook(Kept):
-    """Take the line that hides the GPU out of a hook."""
-
-    path: Path
-    chapter: str = "hooks"
-
-    def check(self) -> bool:
-        try:
-            return not MASK_LINE.search(self.path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return True
-
-    def describe(self) -> Description:
-        return Description(
-            title=f"Stop {self.path.name} from hiding the GPU",
-            why=f"it sets {MASK} so that no program sees a GPU",
-            commands=(f"comment out {MASK} in {self.path}",),
-            download_mb=0,
-        )
-
-    def touches(self) -> tuple[Path, ...]:
-        return (self.path,)
-
-    def apply(self, work: Work) -> None:
-        text = self.path.read_text(encoding="utf-8")
-        _write(self.path, MASK_LINE.sub(lambda m: f"# tfgpu-tray: {m[0].strip()}", text))
-
-
-@dataclass(frozen=True, slots=True)
-class UnsetVariable(Kept):
-    """Take CUDA_VISIBLE_DEVICES out of what `conda env config vars` sets."""
-
-    prefix: Path
-    chapter: str = "hooks"
-
-    def _state(self) -> dict[str, object]:
-        try:
-            state = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return state if isinstance(state, dict) else {}
-
-    @property
-    def _path(self) -> Path:
-        return self.prefix / "conda-meta" / "state"
-
-    def check(self) -> bool:
-        variables = self._state().get("env_vars")
-        return not (isinstance(variables, dict) and MASK in variables)
-
-    def describe(self) -> Description:
-        return Description(
-            title=f"Unset {MASK} for this environment",
-            why="it hides every GPU from programs started in this environment",
-            commands=(f"conda env config vars unset -p {self.prefix} {MASK}",),
-            download_mb=0,
-        )
-
-    def touches(self) -> tuple[Path, ...]:
-        return (self._path,)
-
-    def apply(self, work: Work) -> None:
-        state = self._state()
-        variables = state.get("env_vars")
-        if isinstance(variables, dict):
-            state["env_vars"] = {k: v for k, v in variables.items() if k != MASK}
-            _write(self._path, json.dumps(state))
-
-
-def _guarded(path: Path, action: Callable[[], None]) -> None:
-    try:
-        action()
-    except OSError as error:
-        raise StepFailed(f"{path} could not be removed: {error.strerror}") from error
+        files.remove(self.path)

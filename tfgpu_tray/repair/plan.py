@@ -128,12 +128,28 @@ def _planned(
     situation = Situation(report.snapshot, target, frozenset(healed), channel, wishes.conda)
     offered = [step for name, steps in CHAPTERS if name in chapters for step in steps(situation)]
     needed = tuple(step for step in offered if not step.check())
+    if needed and (off_limits := _off_limits(report)):
+        return Plan(environment, guidance=tuple(guidance), target=target, reason=off_limits)
     if needed:
         return Plan(environment, needed, tuple(healed), tuple(guidance), target)
     if report.primary is not None:
         guidance = [*report.primary.remedy.steps, *guidance]
     reason = "every step is in place already"
     return Plan(environment, (), (), tuple(dict.fromkeys(guidance)), target, reason)
+
+
+def _off_limits(report: Report) -> str:
+    """Why nobody but the user may change this environment; empty when we may."""
+    snapshot = report.snapshot
+    if snapshot.conda is not None and snapshot.conda.frozen:
+        return "the environment is marked as frozen; remove conda-meta/frozen to let it be repaired"
+    own = [d for d in snapshot.packages.tensorflow if d.direct]
+    if own:
+        return (
+            f"{own[0].name} {own[0].version} came from a file, a checkout or an address of yours "
+            "(direct_url.json), so it is not replaced"
+        )
+    return ""
 
 
 def _own_version(report: Report) -> str | None:

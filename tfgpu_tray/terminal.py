@@ -1,0 +1,79 @@
+"""What a person at a terminal sees: lines, a spinner, a progress bar. rich, imported when used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def console() -> Console:
+    """Standard output, with long lines left to the terminal."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True)
+
+
+def print_lines(console: Console, lines: Iterable[str]) -> None:
+    for line in lines:
+        console.print(line)
+
+
+def waiting(quiet: bool, text: str) -> AbstractContextManager[object]:
+    """A spinner on standard error with *text*, only where a person looks at it."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return nullcontext() if quiet or not console.is_terminal else console.status(text)
+
+
+class Progress:
+    """One line of progress on standard error, only where a person looks at it."""
+
+    def __init__(self, *, quiet: bool):
+        from rich.console import Console
+        from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bar
+
+        from tfgpu_tray.repair.transaction import Telling
+
+        console = Console(stderr=True)
+        self._bar = Bar(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[amount]}"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=quiet or not console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task("Preparing", total=None, amount="")
+        self.telling = Telling(step=self._step, output=self._output, phase=self._phase)
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def _step(self, number: int, count: int, title: str) -> None:
+        self._phase(f"{number}/{count} {title}")
+
+    def _phase(self, text: str) -> None:
+        self._bar.update(self._task, description=text, total=None, completed=0, amount="")
+
+    def _output(self, text: str) -> None:
+        """pip's `Progress BYTES of TOTAL` lines become the bar."""
+        for line in text.splitlines():
+            words = line.split()
+            if len(words) == 4 and words[0] == "Progress" and words[1].isdigit():
+                done, total = int(words[1]), int(words[3]) if words[3].isdigit() else None
+                amount = f"{done >> 20} of {total >> 20} MB" if total else f"{done >> 20} MB"
+                self._bar.update(self._task, completed=done, total=total, amount=amount)
+            elif line.startswith(("Collecting", "Installing", "Downloading")):
+                self._bar.update(self._task, total=None, amount=line[:40])
