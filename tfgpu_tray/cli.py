@@ -217,7 +217,12 @@ def run(app: App, options: argparse.Namespace) -> int:
 
 def _carry_out(app: App, options: argparse.Namespace, plan: Plan, report: Any, command: str) -> int:
     from tfgpu_tray import words
+    from tfgpu_tray.installer.step import Work
+    from tfgpu_tray.repair.plan import measured
 
+    if plan.steps and not options.yes:  # somebody is going to read it
+        with waiting(options.json, "Asking conda for sizes"):
+            plan = measured(plan, Work(app.observer.session, app.observer.runner))
     if not options.json:
         shown = words.report_text(report, remedy=False) if plan.environment.prefix.exists() else ()
         print_lines(console(), [*shown, *words.plan_text(plan)])

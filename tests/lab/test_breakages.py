@@ -150,6 +150,7 @@ def test_a_dry_run_changes_nothing(machine: Machine, tmp_path: Path) -> None:
         "hooks",
         "hooks",
     ]
+    assert planned.json["plan"]["steps"][1]["download_mb"] is not None, "conda was asked"
     assert tree_hash(prefix) == before
 
 

@@ -8,7 +8,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tfgpu_tray.installer.pip import last_word
@@ -17,6 +17,7 @@ from tfgpu_tray.model import Outcome
 from tfgpu_tray.observe.environments import conda_roots
 
 NAMES = ("conda", "mamba", "micromamba")
+MEASURING = 60.0  # seconds that conda gets to say how much it would download
 
 
 def find_conda(
@@ -70,6 +71,21 @@ def run_conda(conda: Path, work: Work, arguments: list[str]) -> None:
     )
 
 
+def _download_mb(conda: Path, work: Work, arguments: list[str]) -> int | None:
+    """What conda would fetch for *arguments*, by its own dry run; None when it does not say."""
+    command, *rest = arguments
+    environ = dict(work.session) | {"PYTHONUTF8": "1", "NO_COLOR": "1"}
+    result = work.runner(
+        [conda, command, "--dry-run", "--json", "-y", *rest], deadline=MEASURING, environ=environ
+    )
+    try:
+        actions = json.loads(result.stdout.split("\0")[-1])["actions"]
+        sizes = [int(record["size"]) for record in actions.get("FETCH", ())]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return round(sum(sizes) / 1e6)
+
+
 def _message(stdout: str, stderr: str) -> str:
     """conda's JSON error; mamba logs text instead."""
     for part in reversed(stdout.split("\0")):
@@ -92,15 +108,23 @@ class CondaInstall(Kept):
     settled: Callable[[], bool]
     reinstall: Callable[[], bool] = lambda: False  # records are there, files are not
     chapter: str = "cuda"
+    download_mb: int | None = None
 
     def check(self) -> bool:
         return self.settled()
+
+    def measured(self, work: Work) -> CondaInstall:
+        """The same step, with the size of its download where conda can tell."""
+        if not self.prefix.exists():
+            return self
+        return replace(self, download_mb=_download_mb(self.conda, work, self._arguments()))
 
     def describe(self) -> Description:
         return Description(
             title=f"Install {', '.join(self.specs)} with {self.conda.name}",
             why=self.why,
             commands=(shlex.join([self.conda.name, *self._arguments()]),),
+            download_mb=self.download_mb,
         )
 
     def _arguments(self) -> list[str]:

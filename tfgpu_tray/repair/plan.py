@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tfgpu_tray.installer import cuda, driver, hooks, tensorflow
-from tfgpu_tray.installer.conda import CondaCreate
+from tfgpu_tray.installer.conda import CondaCreate, CondaInstall
 from tfgpu_tray.installer.environment import CreateVenv, find_python
 from tfgpu_tray.installer.situation import Situation
-from tfgpu_tray.installer.step import Step
+from tfgpu_tray.installer.step import Step, Work
 from tfgpu_tray.installer.target import CudaSource, NoTarget, Target, Wishes, choose, pythons_for
 from tfgpu_tray.knowledge.causes import cause
 from tfgpu_tray.model import Environment, Host, Kind, Report, Role, Verdict
@@ -40,6 +40,12 @@ class Plan:
         """Megabytes that the steps download, as far as known; None when no size is known."""
         known = [size for s in self.steps if (size := s.describe().download_mb) is not None]
         return sum(known) if known else None
+
+
+def measured(plan: Plan, work: Work) -> Plan:
+    """*plan* with the download sizes that only conda knows; conda solves for that, some seconds."""
+    steps = (s.measured(work) if isinstance(s, CondaInstall) else s for s in plan.steps)
+    return replace(plan, steps=tuple(steps))
 
 
 def plan_repair(report: Report, wishes: Wishes, channel: str) -> Plan:
