@@ -25,6 +25,8 @@ from tfgpu_tray.repair.keep import Keep, KeepFailed, RestoreFailed
 from tfgpu_tray.repair.plan import Plan
 from tfgpu_tray.store.journal import Journal, Repair, State
 
+KEPT_REPAIRS = 3  # for each environment, those that `undo` can take back
+
 
 class Refused(Exception):
     """The transaction did not start, and nothing was changed; the text says why."""
@@ -80,8 +82,8 @@ class Workshop:
         command: str,
     ) -> Ended:
         with self._locked(environment.prefix):
-            self._recover(environment.prefix)
             self._refuse_if_busy(environment.prefix)
+            self._recover(environment.prefix)
             titles = [step.describe().title for step in steps]
             self.telling.phase("Keeping a copy of what is there")
             number = self.journal.begin(environment.prefix, command, before.verdict.value, titles)
@@ -120,14 +122,20 @@ class Workshop:
             after = self._prove(repair.prefix) if not note else None
             verdict = after.verdict.value if after else None
             self.journal.end(repair.id, state, after=verdict, note=note or "undone")
+            if not note:
+                keep.discard()
             return Ended(state, None, after, note, repair.id)
 
     def recover(self, prefix: Path | None = None) -> list[Repair]:
-        """Put back what interrupted repairs left half-done; those still at work are left alone."""
+        """Put back what interrupted repairs left half-done.
+
+        Those still at work are left alone, and so are those whose package manager outlived them.
+        """
         recovered = []
         for repair in self.journal.unfinished(prefix):
             try:
                 with self._locked(repair.prefix):
+                    self._refuse_if_busy(repair.prefix)
                     self._recover(repair.prefix)
                     recovered.append(repair)
             except Refused:
@@ -162,6 +170,7 @@ class Workshop:
             if after is not None and is_better(before, after, healed):
                 keep.seal()
                 self.journal.end(number, State.DONE, after=after.verdict.value)
+                self._expire(environment.prefix)
                 return Ended(State.DONE, before, after, number=number)
             headline = after.headline if after else "the environment is gone"
             reason = f"no better afterwards: {headline}"
@@ -189,6 +198,12 @@ class Workshop:
         self.journal.end(number, State.ROLLED_BACK, note=reason)
         keep.discard()
         return Ended(State.ROLLED_BACK, before, before, reason, number)
+
+    def _expire(self, prefix: Path) -> None:
+        """What a replaced TensorFlow leaves takes gigabytes: only the newest can be taken back."""
+        for old in self.journal.done(prefix)[KEPT_REPAIRS:]:
+            self._keep(old.id).discard()
+            self.journal.end(old.id, State.EXPIRED)
 
     def _recover(self, prefix: Path) -> None:
         for repair in self.journal.unfinished(prefix):

@@ -16,6 +16,7 @@ class State(StrEnum):
     DONE = "done"
     UNDONE = "undone"  # the user took it back
     ROLLED_BACK = "rolled-back"  # it failed, was no better, or was interrupted
+    EXPIRED = "expired"  # it stands, and is too old to be taken back
     STUCK = "stuck"  # it could not be put back completely; a person must look
 
 
@@ -80,10 +81,13 @@ class Journal:
         found = self._select("state = ?", State.APPLYING)
         return [r for r in found if _concerns(r, prefix)]
 
+    def done(self, prefix: Path | None = None) -> list[Repair]:
+        """Repairs that stand and can be taken back, newest first."""
+        return [r for r in self._select("state = ?", State.DONE) if _concerns(r, prefix)]
+
     def last_done(self, prefix: Path | None = None) -> Repair | None:
         """The newest repair that stands, the one `undo` takes back."""
-        found = self._select("state = ?", State.DONE)
-        return next((r for r in found if _concerns(r, prefix)), None)
+        return next(iter(self.done(prefix)), None)
 
     def _select(self, where: str, *values: str) -> list[Repair]:
         rows = self._database.execute(
