@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from tfgpu_tray import __version__
 from tfgpu_tray.app import App
 from tfgpu_tray.config import ConfigError
-from tfgpu_tray.model import Depth, Verdict
+from tfgpu_tray.model import Depth, Report, Verdict
 from tfgpu_tray.terminal import Progress, console, print_lines, waiting
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 USAGE = 64
 COULD_NOT_TELL = 3
+
+
+class NobodyToAsk(Exception):
+    """Consent is needed and no person is at the terminal."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -64,7 +68,7 @@ def _expected(error: Exception) -> int | None:
     from tfgpu_tray.store.database import StoreUnusable
     from tfgpu_tray.survey import NoSuchEnvironment
 
-    if isinstance(error, NoSuchEnvironment):
+    if isinstance(error, NoSuchEnvironment | NobodyToAsk):
         return USAGE
     if isinstance(error, Refused | StoreUnusable | NoTarget):
         return COULD_NOT_TELL
@@ -215,7 +219,9 @@ def run(app: App, options: argparse.Namespace) -> int:
 # ---- carrying out a plan -----------------------------------------------------------------------
 
 
-def _carry_out(app: App, options: argparse.Namespace, plan: Plan, report: Any, command: str) -> int:
+def _carry_out(
+    app: App, options: argparse.Namespace, plan: Plan, report: Report, command: str
+) -> int:
     from tfgpu_tray import words
     from tfgpu_tray.installer.step import Work
     from tfgpu_tray.repair.plan import measured
@@ -251,8 +257,7 @@ def _agreed(options: argparse.Namespace) -> bool:
     if options.yes:
         return True
     if options.json or not sys.stdin.isatty():
-        print("tfgpu-tray: nobody is here to ask; pass --yes to go ahead", file=sys.stderr)
-        raise SystemExit(USAGE)
+        raise NobodyToAsk("nobody is here to ask; pass --yes to go ahead")
     return input("Go ahead? [y/N] ").strip().lower() in ("y", "yes")
 
 

@@ -66,6 +66,18 @@ CHOSEN: dict[str, tuple[Snapshot, Wishes, str, CudaSource]] = {
         "2.20.0",
         CudaSource.EXTRA,
     ),
+    "an upgrade to another CUDA that is not there, in a venv": (
+        bare(environment=VENV, **{**tensorflow_is("2.16.2"), "libraries": BROKEN}),
+        Wishes(remembered="2.10.1"),
+        "2.10.1",
+        CudaSource.WHEELS,
+    ),
+    "a newer one of the same CUDA is kept": (
+        bare(environment=VENV, **{**tensorflow_is("2.20.0"), "libraries": BROKEN}),
+        Wishes(remembered="2.17.1"),
+        "2.20.0",
+        CudaSource.EXTRA,
+    ),
     # conda's CUDA decides
     "an upgrade past conda's CUDA": (
         healthy(**{**tensorflow_is("2.16.1"), "libraries": BROKEN}),

@@ -348,3 +348,28 @@ def test_the_report_on_what_is_still_to_be_made_lacks_tensorflow(tmp_path: Path)
     report = blank_report(environment, (HOST, DRIVER))
     assert report.snapshot.depth is Depth.STATIC
     assert report.primary is not None and report.primary.cause == "tensorflow-missing"
+
+
+# ---- hands off ---------------------------------------------------------------------------------
+
+
+def test_a_frozen_environment_is_left_alone(bench: Bench) -> None:
+    bench.tensorflow()
+    write(bench.prefix / "conda-meta/frozen", "{}")
+    plan = bench.plan()
+    assert plan.steps == () and "frozen" in plan.reason
+
+
+def test_a_checkout_of_tensorflow_is_not_replaced(bench: Bench) -> None:
+    bench.tensorflow("2.15.1").libraries()
+    (info,) = bench.site.glob("tensorflow-*.dist-info")
+    write(info / "direct_url.json", '{"url": "file:///home/me/tensorflow"}')
+    plan = bench.plan()
+    assert plan.steps == () and "not replaced" in plan.reason
+
+
+def test_the_hooks_around_a_checkout_are_mended(bench: Bench) -> None:
+    bench.tensorflow().libraries()
+    (info,) = bench.site.glob("tensorflow-*.dist-info")
+    write(info / "direct_url.json", '{"url": "file:///home/me/tensorflow"}')
+    assert chapters(bench.plan()) == ["hooks", "hooks"]

@@ -12,7 +12,7 @@ from packaging.version import Version
 from tfgpu_tray.diagnose.pin import Pin, pin_of
 from tfgpu_tray.knowledge.cuda import conda_specs, cuda11_wheels, driver_floor, older
 from tfgpu_tray.knowledge.releases import Release, installs_soundly, release, releases
-from tfgpu_tray.model import Host, Kind, Snapshot
+from tfgpu_tray.model import Host, Kind, LibraryState, Snapshot
 
 ARTICLE = "2.10"  # the series of the article this program keeps alive
 
@@ -133,12 +133,14 @@ def _advice(snapshot: Snapshot, words: str) -> str:
 def _pick(
     snapshot: Snapshot, wishes: Wishes, pin: Pin | None, fitting: list[Release]
 ) -> tuple[str, str]:
-    """The version and the reason for it: what worked here, what is here, else the best fit."""
+    """The version and the reason for it: what is here, what worked here, else the best fit."""
     series = {r.series: r for r in fitting}
-    for version, why in (
+    known_here = [(_current(snapshot), "the version that is installed")]
+    known_here.insert(
+        0 if _lost_its_cuda(snapshot, wishes.remembered) else 1,
         (wishes.remembered, "the version that last saw the GPU here"),
-        (_current(snapshot), "the version that is installed"),
-    ):
+    )
+    for version, why in known_here:
         known = series.get(_series(version)) if version else None
         if version and known and version in known.patches and (not pin or _allows(pin, version)):
             return version, why
@@ -149,6 +151,18 @@ def _pick(
     sound = [r for r in proven if installs_soundly(_newest(r, pin))] or proven
     reason = pin.reason if pin else "the newest release without a known fault"
     return _newest(sound[-1], pin), reason
+
+
+def _lost_its_cuda(snapshot: Snapshot, remembered: str | None) -> bool:
+    """The installed version wants another CUDA than the one that worked here, and lacks it: an
+    upgrade went past what the environment holds."""
+    effective = snapshot.packages.effective
+    now = release(effective.version) if effective else None
+    before = release(remembered) if remembered else None
+    if now is None or before is None or now.cuda_family == before.cuda_family:
+        return False
+    libraries = snapshot.libraries.libraries if snapshot.libraries else ()
+    return any(library.state is not LibraryState.FOUND for library in libraries)
 
 
 def _newest(found: Release, pin: Pin | None) -> str:

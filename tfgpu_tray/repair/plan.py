@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def plan_repair(report: Report, wishes: Wishes, channel: str) -> Plan:
     primary = report.primary
     if primary is not None and not cause(primary.cause).chapters:
         guidance = list(primary.remedy.steps)
-        if cause(primary.cause).link == "driver" and "driver-missing" in primary.cause:
+        if primary.cause in ("nvidia-driver-missing", "driver-too-old"):
             guidance = driver.guidance(report.snapshot)
         reason = f"{primary.summary}: no step of ours can mend that"
         return Plan(environment, guidance=tuple(guidance), reason=reason)
@@ -134,7 +134,7 @@ def _planned(
     situation = Situation(report.snapshot, target, frozenset(healed), channel, wishes.conda)
     offered = [step for name, steps in CHAPTERS if name in chapters for step in steps(situation)]
     needed = tuple(step for step in offered if not step.check())
-    if needed and (off_limits := _off_limits(report)):
+    if needed and (off_limits := _off_limits(report, needed)):
         return Plan(environment, guidance=tuple(guidance), target=target, reason=off_limits)
     if needed:
         return Plan(environment, needed, tuple(healed), tuple(guidance), target)
@@ -144,13 +144,13 @@ def _planned(
     return Plan(environment, (), (), tuple(dict.fromkeys(guidance)), target, reason)
 
 
-def _off_limits(report: Report) -> str:
-    """Why nobody but the user may change this environment; empty when we may."""
+def _off_limits(report: Report, steps: Sequence[Step]) -> str:
+    """Why only the user may make these changes; empty when we may."""
     snapshot = report.snapshot
     if snapshot.conda is not None and snapshot.conda.frozen:
         return "the environment is marked as frozen; remove conda-meta/frozen to let it be repaired"
     own = [d for d in snapshot.packages.tensorflow if d.direct]
-    if own:
+    if own and any(step.chapter == "tensorflow" for step in steps):
         return (
             f"{own[0].name} {own[0].version} came from a file, a checkout or an address of yours "
             "(direct_url.json), so it is not replaced"
