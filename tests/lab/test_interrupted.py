@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -48,12 +46,11 @@ def test_a_killed_repair_is_put_back_once_pip_is_gone(machine: Machine, tmp_path
         [sys.executable, "-m", "tests.lab.tool", machine.root, "repair", "--env", prefix, "--yes"],
         cwd=REPOSITORY,
         env=machine.environ(),
-        start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     until(lambda: removed(machine) and bool(pip_of(prefix)))
-    os.killpg(repair.pid, signal.SIGKILL)
+    repair.kill()
     repair.wait()
 
     refused = machine.tool("repair", "--env", prefix, "--yes")

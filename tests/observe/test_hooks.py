@@ -240,6 +240,11 @@ def test_an_active_venv_is_taken_out_too(tmp_path: Path) -> None:
     assert session_environ(environ) == SESSION
 
 
+def test_the_users_settings_of_conda_stay() -> None:
+    session = {**SESSION, "CONDA_PKGS_DIRS": "/data/pkgs", "CONDA_OVERRIDE_CUDA": "12.8"}
+    assert session_environ(session | {"CONDA_SHLVL": "0"}) == session
+
+
 def test_a_session_without_a_path_gets_the_default_one() -> None:
     assert session_environ({"HOME": "/home/me"}) == {"HOME": "/home/me", "PATH": os.defpath}
 
@@ -265,6 +270,12 @@ def test_activating_does_what_conda_does(prefix: Path) -> None:
     assert environ["ORDER"] == " a b"
     assert environ["SEEN"] == "it's\n2"
     assert done.base == SESSION
+
+
+def test_the_shell_reads_no_startup_file(prefix: Path, tmp_path: Path) -> None:
+    startup = tmp_path / "startup.sh"
+    startup.write_text("export FROM_STARTUP=1\n", encoding="utf-8")
+    assert "FROM_STARTUP" not in activated(prefix, BASH_ENV=str(startup)).environ
 
 
 def test_a_hook_whose_command_fails_is_named(prefix: Path) -> None:

@@ -17,6 +17,14 @@ from tfgpu_tray.observe.child import Runner, run
 from tfgpu_tray.observe.hooks import conda_variables
 from tfgpu_tray.observe.shell_text import LOADER_PATH
 
+# What an activation exports; other CONDA_ variables are the user's settings (CONDA_PKGS_DIRS, …).
+BY_ACTIVATION = (
+    *("CONDA_PREFIX", "CONDA_SHLVL", "CONDA_DEFAULT_ENV", "CONDA_PROMPT_MODIFIER"),
+    *("_CONDA_", "__CONDA_", "_CE_", "VIRTUAL_ENV", "TFGPU_LD_"),
+)
+BY_LAUNCHERS = frozenset({"PYTHONHOME", "__PYVENV_LAUNCHER__", "UV", "UV_RUN_RECURSION_DEPTH"})
+STARTUP_FILES = ("BASH_ENV", "ENV")  # a shell that runs a script reads them first
+
 
 def session_environ(environ: Mapping[str, str]) -> dict[str, str]:
     """*environ* as it was before any environment was activated in it.
@@ -30,9 +38,7 @@ def session_environ(environ: Mapping[str, str]) -> dict[str, str]:
     kept = {
         k: v
         for k, v in environ.items()
-        if not k.startswith(("CONDA_", "_CONDA_", "__CONDA_", "_CE_", "VIRTUAL_ENV", "TFGPU_LD_"))
-        and k not in ("PYTHONHOME", "__PYVENV_LAUNCHER__", "UV", "UV_RUN_RECURSION_DEPTH")
-        and k not in exported
+        if not k.startswith(BY_ACTIVATION) and k not in BY_LAUNCHERS and k not in exported
     }
     for name in ("PATH", LOADER_PATH):
         if name in kept:
@@ -69,7 +75,7 @@ def activate(
     result = runner(
         [shell, *options, "-c", script, "tfgpu-activation", *arguments],
         deadline=deadline,
-        environ=session,
+        environ={k: v for k, v in session.items() if k not in STARTUP_FILES},
     )
     _, separator, dump = result.stdout.rpartition(_MARK)
     if not separator:
