@@ -9,6 +9,8 @@ import pytest
 
 from tests.lab.lab import Lab
 from tests.lab.machine import Machine, tree_hash
+from tests.lab.wheels import stub_wheel
+from tfgpu_tray.knowledge.cuda import cuda11_wheels
 
 GPU = ["/physical_device:GPU:0"]
 
@@ -105,3 +107,30 @@ def test_without_conda_the_plan_uses_wheels(machine: Machine, tmp_path: Path) ->
         assert "nvidia-cudnn-cu11==8.6.0.163" in commands
     else:
         assert "create an environment with Python 3.10" in planned.json["plan"]["reason"]
+
+
+def test_without_conda_a_venv_is_created_and_wheels_serve(machine: Machine, tmp_path: Path) -> None:
+    """The real TensorFlow 2.10.1; small wheels named like NVIDIA's stand in for theirs."""
+    shelf = tmp_path / "shelf"
+    maker = machine.lab.bare_conda(tmp_path / "maker")
+    machine.pip(maker, "download", "--dest", str(shelf), "tensorflow==2.10.1", "numpy<2")
+    for wheel in cuda11_wheels():
+        stub_wheel(shelf, wheel.requirement, wheel.folder, wheel.sonames)
+    path = f"{machine.lab.python310.parent}:/usr/bin:/bin"
+    machine.extra = {"CONDA_EXE": "", "PATH": path, "PYENV_ROOT": "/nowhere"}
+    machine.extra |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(shelf)}
+    prefix = tmp_path / "new venv"
+    config = tmp_path / "config.toml"
+    config.write_text(f'[[environment]]\nprefix = "{prefix}"\ntensorflow = "==2.10.*"\n')
+    done = machine.tool("install", "--env", prefix, "--yes", "--config", config)
+    assert (done.code, done.json.get("state")) == (0, "done"), done.json or done.stderr
+    assert (prefix / "pyvenv.cfg").is_file()
+    assert done.after.gpus == GPU
+    assert [s["chapter"] for s in done.json["plan"]["steps"]] == [
+        "environment",
+        "tensorflow",
+        "cuda",
+        "hooks",
+    ]
+    again = machine.tool("install", "--env", prefix, "--yes", "--config", config)
+    assert again.json["state"] == "nothing-to-do"
