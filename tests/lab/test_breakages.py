@@ -84,6 +84,11 @@ def take_numpy_2(machine: Machine, prefix: Path) -> None:
     machine.pip(prefix, "install", "-U", "numpy")
 
 
+def upgrade_keras(machine: Machine, prefix: Path) -> None:
+    """Takes NumPy 2 along: TensorFlow is still the right one, and does not import any more."""
+    machine.pip(prefix, "install", "-U", "keras")
+
+
 def delete_tensorflow_files(machine: Machine, prefix: Path) -> None:
     site = prefix / "lib/python3.10/site-packages"
     (site / "tensorflow" / "python" / "_pywrap_tensorflow_internal.so").unlink()
@@ -111,6 +116,7 @@ CASES = (
     Case("cuda-visible-devices-masked", mask_with_a_variable),
     Case("cuda-visible-devices-masked", mask_in_a_hook),
     Case("numpy2-abi", take_numpy_2),
+    Case("numpy2-abi", upgrade_keras),
     Case("tensorflow-files-damaged", delete_tensorflow_files),
 )
 

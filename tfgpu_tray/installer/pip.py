@@ -119,12 +119,13 @@ class PipInstall(Kept):
     chapter: str = "tensorflow"
     title: str = ""
     options: tuple[str, ...] = ()
+    installed: tuple[str, ...] = ()  # requirements that are met already, so not downloaded
 
     def check(self) -> bool:
         return self.settled()
 
     def describe(self) -> Description:
-        sizes = [download_mb(r) for r in self.requirements]
+        sizes = [download_mb(r) for r in self.requirements if r not in self.installed]
         known = [s for s in sizes if s is not None]
         python = str(self.environment.python)
         words = [python, "-m", "pip", "install", *self.options, *self.requirements]

@@ -69,22 +69,33 @@ def _conda_build(situation: Situation) -> list[Step]:
 
 
 def _install(situation: Situation) -> PipInstall:
-    target = situation.target
-    effective = situation.snapshot.packages.effective
-    damaged = (
-        effective is not None
-        and effective.version == target.version
-        and (bool(effective.missing_files) or "tensorflow-files-damaged" in situation.causes)
-    )
+    target, causes = situation.target, situation.causes
+    own = [d for d in situation.snapshot.packages.tensorflow if not d.in_user_site]
+    stays = [(d.name, d.version) for d in own] == [("tensorflow", target.version)]
+    damaged = stays and (bool(own[0].missing_files) or "tensorflow-files-damaged" in causes)
+    kept = stays and not damaged and target.cuda is not CudaSource.EXTRA
+    misfits = " and ".join(_misfits(situation.snapshot.packages, situation))
+    title = "Bring back what TensorFlow {} needs" if kept else "Install TensorFlow {}"
     return PipInstall(
         situation.environment,
         target.requirements,
-        why=_why(situation),
+        why=f"it cannot work with {misfits}" if kept and misfits else _why(situation),
         settled=_settled(situation, damaged),
-        title=f"Install TensorFlow {target.version}",
+        title=title.format(target.version),
         # TensorFlow's files only: its dependencies are sound and may be in use elsewhere.
         options=("--force-reinstall", "--no-deps") if damaged else (),
+        installed=target.requirements[:1] if kept else (),
     )
+
+
+def _misfits(packages: Packages, situation: Situation) -> list[str]:
+    """Neighbours of TensorFlow in the environment that break the target's bounds."""
+    bounds = {b.name: b for b in _bounds(situation)}
+    return [
+        f"{d.name} {d.version}"
+        for d in packages.related
+        if not d.in_user_site and d.name in bounds and not _within(d, bounds[d.name])
+    ]
 
 
 def _why(situation: Situation) -> str:
@@ -108,7 +119,7 @@ def _settled(situation: Situation, damaged: bool) -> Callable[[], bool]:
             return False
         if situation.target.cuda is CudaSource.EXTRA and not situation.has_all_libraries():
             return False
-        return all(_kept(packages, r) for r in _bounds(situation))
+        return not _misfits(packages, situation)
 
     return check
 
@@ -122,11 +133,6 @@ def _bounds(situation: Situation) -> list[Requirement]:
     if release.keras:
         named.append(Requirement(f"keras{release.keras}"))
     return named
-
-
-def _kept(packages: Packages, bound: Requirement) -> bool:
-    own = [d for d in packages.related if d.name == bound.name and not d.in_user_site]
-    return all(_within(d, bound) for d in own)
 
 
 def _within(distribution: Distribution, bound: Requirement) -> bool:
