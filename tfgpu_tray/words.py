@@ -145,13 +145,15 @@ def report_text(report: Report, *, remedy: bool = True) -> Iterator[str]:
             yield f"      · {_escape(line)}"
         if len(diagnosis.evidence) > 8:
             yield f"      · and {len(diagnosis.evidence) - 8} more"
-    primary = report.primary
-    if primary is not None and remedy:
-        yield f"   [bold]Remedy[/]: {_escape(primary.remedy.title)}"
-        if primary.remedy.safety == "reversible":
+    first = report.primary or next(
+        (d for d in report.diagnoses if d.role is Role.CONTRIBUTING), None
+    )
+    if first is not None and remedy:
+        yield f"   [bold]Remedy[/]: {_escape(first.remedy.title)}"
+        if first.remedy.safety == "reversible":
             yield f"      tfgpu-tray repair --env {_quoted(str(report.prefix))}"
         else:
-            for number, step in enumerate(primary.remedy.steps, start=1):
+            for number, step in enumerate(first.remedy.steps, start=1):
                 yield f"      {number}. {_escape(step)}"
     yield ""
 
