@@ -128,11 +128,11 @@ class Machine:
         )
 
 
-def tree_hash(root: Path, *, ignore: tuple[str, ...] = ("__pycache__",)) -> str:
+def tree_hash(root: Path) -> str:
     """One hash of every name, mode, link and content under *root*."""
     digest = hashlib.blake2b()
     for folder, folders, files in os.walk(root):
-        folders[:] = sorted(f for f in folders if f not in ignore)
+        folders.sort()
         for name in sorted((*folders, *files)):
             path = os.path.join(folder, name)
             status = os.lstat(path)

@@ -37,6 +37,8 @@ def pip_environ(session: Mapping[str, str], *, see_user_site: bool = False) -> d
     """Environment variables for a pip that only sees and changes the environment itself."""
     environ = {k: v for k, v in session.items() if k not in _ELSEWHERE}
     environ |= {"PIP_USER": "0", "PYTHONUTF8": "1", "PIP_NO_INPUT": "1"}
+    # What pip installs it compiles all the same; this keeps its run from leaving caches elsewhere.
+    environ["PYTHONDONTWRITEBYTECODE"] = "1"
     if not see_user_site:
         environ["PYTHONNOUSERSITE"] = "1"
     return environ
