@@ -191,6 +191,9 @@ class Conda:
         return next((p for p in self.packages if p.name == name), None)
 
 
+EMPTY_ENTRY = "leaves an empty entry"  # how the one harmless problem of a hook begins
+
+
 @dataclass(frozen=True, slots=True)
 class HookScript:
     """One script of etc/conda/activate.d, read as text."""
@@ -203,6 +206,11 @@ class HookScript:
     folders: tuple[str, ...] = ()  # the folders it names for the loader path
     masks_gpu: bool = False  # sets CUDA_VISIBLE_DEVICES to nothing or -1
     problems: tuple[str, ...] = ()
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """The problems that keep a shell from reading it as it was meant."""
+        return tuple(p for p in self.problems if not p.startswith(EMPTY_ENTRY))
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,18 +31,17 @@ def hook_fails(case: Case) -> Iterator[Finding]:
 
 def hook_unreadable(case: Case) -> Iterator[Finding]:
     for script in case.snapshot.hooks.scripts:
-        wrong = [p for p in script.problems if not p.startswith("leaves an empty entry")]
-        if not wrong or script.shell != "posix":
+        if not script.unreadable or script.shell != "posix":
             continue
         finding = certain if case.in_state(LibraryState.UNREACHABLE) else blemish
-        yield finding("activate-hook-broken", f"{script.path} {wrong[0]}")
+        yield finding("activate-hook-broken", f"{script.path} {script.unreadable[0]}")
 
 
 def hook_sloppy(case: Case) -> Iterator[Finding]:
     """The article's own line; harmless for the GPU, so it is mentioned and no more."""
     for script in case.snapshot.hooks.scripts:
         for problem in script.problems:
-            if problem.startswith("leaves an empty entry"):
+            if problem not in script.unreadable:
                 yield remark("activate-hook-sloppy", f"{script.path} {problem}")
 
 

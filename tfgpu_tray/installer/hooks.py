@@ -67,13 +67,12 @@ def _to_set_aside(situation: Situation) -> list[tuple[HookScript, str]]:
         if script.ours or script.packaged or script.shell != "posix":
             continue
         front = [f for f in script.folders if os.path.realpath(f) in harmful]
-        wrong = [p for p in script.problems if not p.startswith("leaves an empty entry")]
         if "activate-hook-harmful" in situation.causes and front:
             found.append((script, f"it puts {front[0]} in front, whose libraries do not load"))
         elif "activate-hook-broken" in situation.causes and str(script.path) == failed:
             found.append((script, "it fails when the environment is activated"))
-        elif "activate-hook-broken" in situation.causes and wrong:
-            found.append((script, f"it {wrong[0]}"))
+        elif "activate-hook-broken" in situation.causes and script.unreadable:
+            found.append((script, f"it {script.unreadable[0]}"))
     return found
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from tfgpu_tray.model import Environment, Hooks, HookScript, Kind
+from tfgpu_tray.model import EMPTY_ENTRY, Environment, Hooks, HookScript, Kind
 from tfgpu_tray.observe import shell_text
 
 OURS = "tfgpu-tray"  # in the name of every hook file we write
@@ -22,8 +22,8 @@ SHELLS = {
 }
 UNSET = "***unset***"  # conda's literal for a variable that was unset with `conda env config vars`
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-EMPTY_ENTRY = (
-    f"leaves an empty entry in {shell_text.LOADER_PATH} when it was unset: the current directory "
+IN_LOADER_PATH = (
+    f"{EMPTY_ENTRY} in {shell_text.LOADER_PATH} when it was unset: the current directory "
     "is then searched for libraries"
 )
 
@@ -73,7 +73,7 @@ def _read_script(path: Path, packaged: Collection[str], prefix: Path) -> HookScr
     problems = _encoding_problems(raw)
     values = shell_text.loader_values(text) if shell == "posix" else []
     if any(shell_text.leaves_empty_entry(value, prefix) for value in values):
-        problems.append(EMPTY_ENTRY)
+        problems.append(IN_LOADER_PATH)
     return HookScript(
         path=path,
         shell=shell,
