@@ -31,15 +31,16 @@ ORDER: tuple[frozenset[str], ...] = tuple(
         "survey installer",
         "repair",
         "words terminal",
-        "monitor",
-        "app",
+        "monitor autostart",
+        "tray app",
+        "face",
         "daemon",
         "cli",
         "__main__",
     )
 )
 # Faces may use `words`; what it shows may not.
-FACES = frozenset({"cli", "daemon", "tray", "page", "fleet"})
+FACES = frozenset({"cli", "daemon", "face", "tray", "page", "fleet"})
 
 
 def room(path: Path) -> str:

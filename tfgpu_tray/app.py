@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,13 +12,16 @@ from typing import TYPE_CHECKING
 
 from tfgpu_tray.config import FILE, Config, load
 from tfgpu_tray.observe.look import Observer
+from tfgpu_tray.store.board import Standing
 from tfgpu_tray.survey import Survey
 
 if TYPE_CHECKING:
+    from tfgpu_tray.autostart import Autostart
     from tfgpu_tray.installer.target import Wishes
     from tfgpu_tray.model import Environment
     from tfgpu_tray.repair.transaction import Telling, Workshop
-    from tfgpu_tray.store.journal import Journal
+    from tfgpu_tray.store.board import Board
+    from tfgpu_tray.store.journal import Journal, Repair
     from tfgpu_tray.store.looks import Looks
 
 NAME = "tfgpu-tray"
@@ -42,6 +46,8 @@ class App:
     environ: Mapping[str, str]
     home: Path
     root: Path = Path("/")  # the file system that machine facts are read from
+    config_file: Path = Path(FILE)  # where the configuration is, or would be
+    command: tuple[str, ...] = ()  # runs this program again, with the same options
 
     @classmethod
     def start(cls, config: Path | None = None, data_dir: Path | None = None) -> App:
@@ -51,11 +57,17 @@ class App:
             ConfigError: the configuration holds mistakes.
         """
         chosen = data_dir or os.environ.get("TFGPU_DATA_DIR") or default_data_dir()
+        folder = Path(chosen).expanduser().absolute()
+        file = (config or default_config_path()).expanduser().absolute()
+        options = ["--data-dir", str(folder), *(["--config", str(file)] if config else [])]
         return cls(
-            load(config or default_config_path(), required=config is not None),
-            Path(chosen).expanduser().absolute(),
+            load(file, required=config is not None),
+            folder,
             os.environ,
             Path.home(),
+            config_file=file,
+            # -P: a folder of that name where the user happens to be is not this program
+            command=(sys.executable, "-P", "-m", "tfgpu_tray", *options),
         )
 
     @cached_property
@@ -63,14 +75,15 @@ class App:
         return Observer.of_this_process(self.config.deadlines, self.root)
 
     @cached_property
-    def _stores(self) -> tuple[Looks, Journal]:
+    def _stores(self) -> tuple[Looks, Journal, Board]:
         """Raises StoreUnusable when the data folder cannot be used."""
+        from tfgpu_tray.store.board import Board
         from tfgpu_tray.store.database import open_database
         from tfgpu_tray.store.journal import Journal
         from tfgpu_tray.store.looks import Looks
 
         database = open_database(self.data_dir)
-        return Looks(database), Journal(database)
+        return Looks(database), Journal(database), Board(database)
 
     @property
     def looks(self) -> Looks:
@@ -79,6 +92,35 @@ class App:
     @property
     def journal(self) -> Journal:
         return self._stores[1]
+
+    @property
+    def board(self) -> Board:
+        return self._stores[2]
+
+    def repairs_at_work(self) -> tuple[Repair, ...]:
+        """Repairs that a living process carries out now; one that was killed holds no lock."""
+        from tfgpu_tray.store.locks import is_held, prefix_lock
+
+        unfinished = self.journal.unfinished()
+        return tuple(r for r in unfinished if is_held(prefix_lock(self.data_dir, r.prefix)))
+
+    def standing(self) -> Standing:
+        """What the watcher last saw, from the store alone."""
+        from tfgpu_tray.store.locks import is_held, watcher_lock
+
+        return Standing(
+            is_held(watcher_lock(self.data_dir)),
+            tuple(self.board.conditions()),
+            self.repairs_at_work(),
+            self.board.paused_until,
+        )
+
+    def autostart(self) -> Autostart:
+        from tfgpu_tray.autostart import Autostart
+
+        usual = self.data_dir == default_data_dir()
+        own_config = self.config_file if self.config_file != default_config_path() else None
+        return Autostart(self.environ, self.home, own_config, None if usual else self.data_dir)
 
     def survey(self, *, remember: bool = True) -> Survey:
         looks = self.looks if remember else None

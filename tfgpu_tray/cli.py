@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from tfgpu_tray import __version__
 from tfgpu_tray.app import App
 from tfgpu_tray.config import ConfigError
-from tfgpu_tray.model import Depth, Report, Verdict
+from tfgpu_tray.model import Depth, Report, Verdict, plain
 from tfgpu_tray.terminal import Progress, console, print_lines, waiting
 
 if TYPE_CHECKING:
     from tfgpu_tray.repair.plan import Plan
     from tfgpu_tray.repair.transaction import Ended
+    from tfgpu_tray.survey import Overview
 
 USAGE = 64
 COULD_NOT_TELL = 3
@@ -63,6 +64,7 @@ def main(
 
 def _expected(error: Exception) -> int | None:
     """The exit code for an error that has a sentence for the user; None for a bug."""
+    from tfgpu_tray.autostart import AutostartError
     from tfgpu_tray.installer.target import NoTarget
     from tfgpu_tray.repair.transaction import Refused
     from tfgpu_tray.store.database import StoreUnusable
@@ -70,7 +72,7 @@ def _expected(error: Exception) -> int | None:
 
     if isinstance(error, NoSuchEnvironment | NobodyToAsk):
         return USAGE
-    if isinstance(error, Refused | StoreUnusable | NoTarget):
+    if isinstance(error, Refused | StoreUnusable | NoTarget | AutostartError):
         return COULD_NOT_TELL
     return None
 
@@ -107,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         default=Depth.TENSORFLOW.word,
         help="how closely to look (default: %(default)s)",
     )
+    check_.add_argument("--plan", action="store_true", help="also say what a repair would do")
     check_.set_defaults(run_command=check)
 
     for name, function, text in (
@@ -128,6 +131,14 @@ def _parser() -> argparse.ArgumentParser:
     run_ = commands.add_parser("run", parents=parents, help="stay and watch")
     run_.add_argument("--headless", action="store_true", help="without a tray icon")
     run_.set_defaults(run_command=run)
+
+    status_ = commands.add_parser("status", parents=parents, help="what the watcher last saw")
+    status_.set_defaults(run_command=status)
+
+    autostart_ = commands.add_parser("autostart", parents=parents, help="start at login")
+    autostart_.add_argument("wish", choices=["enable", "disable", "status"])
+    autostart_.add_argument("--headless", action="store_true", help="on a server: a systemd unit")
+    autostart_.set_defaults(run_command=autostart)
     return parser
 
 
@@ -141,7 +152,7 @@ def check(app: App, options: argparse.Namespace) -> int:
     survey = app.survey()
     if options.json:
         overview = survey.check(depth, options.env)
-        _print_json(words.overview_json(overview))
+        _print_json(words.overview_json(overview, _plans(app, options, overview)))
     else:
         screen = console()
         with screen.status("Looking at the machine") as status:
@@ -149,7 +160,24 @@ def check(app: App, options: argparse.Namespace) -> int:
                 depth, options.env, lambda e: status.update(f"Looking at {e.prefix}")
             )
         print_lines(screen, words.overview_text(overview))
+        for plan in _plans(app, options, overview).values():
+            print_lines(screen, words.plan_text(plan))
     return overview.verdict.exit_code
+
+
+def _plans(app: App, options: argparse.Namespace, overview: Overview) -> dict[Path, Plan]:
+    """What a repair would do wherever something is wrong."""
+    if not options.plan:
+        return {}
+    from tfgpu_tray.repair.plan import plan_repair
+
+    return {
+        report.prefix: plan_repair(
+            report, app.wishes(report.snapshot.environment), app.config.channel
+        )
+        for report in overview.reports
+        if report.verdict in (Verdict.BROKEN, Verdict.DEGRADED) and report.diagnoses
+    }
 
 
 def repair(app: App, options: argparse.Namespace) -> int:
@@ -209,11 +237,52 @@ def undo(app: App, options: argparse.Namespace) -> int:
 
 
 def run(app: App, options: argparse.Namespace) -> int:
-    from tfgpu_tray.daemon import stay
+    from tfgpu_tray.daemon import AlreadyRunning, stay
 
+    def say(event: dict[str, Any]) -> None:
+        if options.json:
+            _print_json({"schema": 1, **event})
+        else:
+            print(event["line"], flush=True)
+
+    try:
+        return stay(app, say, headless=options.headless)
+    except AlreadyRunning:
+        status(app, options)
+        return 0
+
+
+def status(app: App, options: argparse.Namespace) -> int:
+    from tfgpu_tray import words
+
+    standing = app.standing()
     if options.json:
-        return stay(app, lambda event: _print_json({"schema": 1, **event}))
-    return stay(app, lambda event: print(event["line"], flush=True))
+        _print_json(words.standing_json(standing))
+    else:
+        print_lines(console(), words.standing_text(standing))
+    return standing.verdict.exit_code
+
+
+def autostart(app: App, options: argparse.Namespace) -> int:
+    entry = app.autostart()
+    if options.wish == "enable":
+        state = entry.enable(options.headless)
+    else:
+        state = entry.disable() if options.wish == "disable" else entry.status()
+    if options.json:
+        _print_json({"schema": 1, **plain(state)})
+        return 0
+    if state.enabled:
+        print(f"Starts at login: {state.command}\n({state.place})")
+    elif options.wish == "disable":
+        print("No longer starts at login. What runs now keeps running.")
+    else:
+        print("Does not start at login. `tfgpu-tray autostart enable` turns it on.")
+    if state.enabled and options.headless:
+        print("Start it now: systemctl --user start tfgpu-tray")
+    for note in filter(None, state.note.split("; ")):
+        print(f"  {note}")
+    return 0
 
 
 # ---- carrying out a plan -----------------------------------------------------------------------

@@ -16,6 +16,7 @@ T = TypeVar("T")
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*([smh])$")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _CUDA = ("auto", "conda", "wheels", "extra")
+_PANELS = ("auto", "light", "dark")
 
 
 class ConfigError(Exception):
@@ -36,6 +37,12 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
+class Notifications:
+    enabled: bool = True
+    remind: float | None = 24 * 3600  # seconds between reminders of what stays broken; None: never
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     discover: bool = True
     include: tuple[Path, ...] = ()
@@ -46,6 +53,16 @@ class Config:
     cuda: str | None = None
     schedule: Schedule = field(default_factory=Schedule)
     deadlines: Deadlines = field(default_factory=Deadlines)
+    notifications: Notifications = field(default_factory=Notifications)
+    panel: str | None = None  # "light" or "dark"; None: as the desktop says
+
+
+def default_text() -> str:
+    """The default configuration with its comments, the file that users start from."""
+    for place in (Path(__file__).parent, Path(__file__).parents[1]):  # the wheel, the checkout
+        if (place / FILE).is_file():
+            return (place / FILE).read_text(encoding="utf-8")
+    raise FileNotFoundError(f"{FILE} is missing from this installation")
 
 
 def load(path: Path, *, required: bool = False) -> Config:
@@ -91,7 +108,9 @@ class _Reader:
         install = self._table(content, "install")
         schedule = self._table(content, "schedule")
         deadlines = self._table(content, "deadlines")
-        defaults, seconds, limits = Config(), Schedule(), Deadlines()
+        notifications = self._table(content, "notifications")
+        tray = self._table(content, "tray")
+        defaults, seconds, limits, told = Config(), Schedule(), Deadlines(), Notifications()
         config = Config(
             discover=self._take(environments, "environments.discover", defaults.discover, _boolean),
             include=self._take(environments, "environments.include", (), _paths),
@@ -112,12 +131,19 @@ class _Reader:
                     for key in ("driver", "activation", "loader", "tensorflow", "compute")
                 )
             ),
+            notifications=Notifications(
+                self._take(notifications, "notifications.enabled", told.enabled, _boolean),
+                self._take(notifications, "notifications.remind", told.remind, _interval),
+            ),
+            panel=self._take(tray, "tray.panel", None, _panel),
         )
         for table, rest in (
             ("environments.", environments),
             ("install.", install),
             ("schedule.", schedule),
             ("deadlines.", deadlines),
+            ("notifications.", notifications),
+            ("tray.", tray),
             ("", content),
         ):
             for key in rest:
@@ -228,8 +254,17 @@ def _paths(value: object) -> tuple[Path, ...]:
 
 
 def _cuda(value: object) -> str | None:
-    if value not in _CUDA:
-        raise ValueError(f"must be one of {', '.join(_CUDA)}")
+    return _choice(value, _CUDA)
+
+
+def _panel(value: object) -> str | None:
+    return _choice(value, _PANELS)
+
+
+def _choice(value: object, choices: tuple[str, ...]) -> str | None:
+    """One of *choices*; None for "auto"."""
+    if value not in choices:
+        raise ValueError(f"must be one of {', '.join(choices)}")
     return None if value == "auto" else str(value)
 
 
@@ -248,6 +283,10 @@ def _duration(value: object) -> float:
     if match is None or float(match[1]) <= 0:
         raise ValueError('must be a duration such as "60s", "15m" or "6h"')
     return float(match[1]) * _SECONDS[match[2]]
+
+
+def _interval(value: object) -> float | None:
+    return None if value == "never" else _duration(value)
 
 
 def _positive(value: object) -> float:

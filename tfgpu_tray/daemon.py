@@ -1,57 +1,160 @@
-"""Stays alive and looks on a schedule, without a desktop; stops cleanly on SIGTERM and SIGINT."""
+"""Stays alive and watches, with a tray icon or without; stops cleanly on SIGTERM and SIGINT."""
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import Any
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import psutil
-from apscheduler.schedulers.background import BackgroundScheduler
+from filelock import Timeout
 
 from tfgpu_tray import words
 from tfgpu_tray.app import App
-from tfgpu_tray.model import Depth
-from tfgpu_tray.monitor.monitor import Event, Monitor
-from tfgpu_tray.repair.transaction import Telling
+from tfgpu_tray.model import Depth, Event
+from tfgpu_tray.monitor.looking import CommandLooker
+from tfgpu_tray.monitor.monitor import Monitor
+from tfgpu_tray.monitor.senses import MachineSenses
+from tfgpu_tray.monitor.service import Service, Timetable
+from tfgpu_tray.monitor.watch import Watcher
+from tfgpu_tray.observe.environments import homes_of_environments
+from tfgpu_tray.store.locks import watcher_lock
 
-# A run that is late, after sleep or under load, is run late, once; the library's default drops it.
-JOBS = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+if TYPE_CHECKING:
+    from tfgpu_tray.face import Face
+
+BEAT = 30.0  # seconds between looks at the clock
+SLACK = 30.0  # seconds that a look may take beyond what its probes may
+
+Say = Callable[[dict[str, Any]], None]
+log = logging.getLogger(__name__)
 
 
-def stay(app: App, say: Callable[[dict[str, Any]], None]) -> int:
-    """Watch until told to stop; returns the exit code."""
-    logging.getLogger("apscheduler").setLevel(logging.ERROR)
+class AlreadyRunning(Exception):
+    """Another watcher serves this data folder."""
 
-    def tell(event: Event) -> None:
-        say(_as_data(event))
-        app.looks.event(event.kind, event.text, event.prefix)
 
-    monitor = Monitor(app.survey, tell)
-    scheduler = _scheduler(app, monitor)
-    with _stop_signals() as stopped:
-        _introduce(app, say)
-        scheduler.start()
-        stopped.recv(1)
-        monitor.close()
-        scheduler.shutdown(wait=False)
-        _end_children()  # a probe at work would hold the exit up
-        say({"kind": "stopped", "prefix": None, "text": "stopped", "line": _line("stopped")})
+def stay(app: App, say: Say, *, headless: bool) -> int:
+    """Watch until told to stop; returns the exit code.
+
+    Raises:
+        AlreadyRunning: somebody does already.
+        StoreUnusable: the data folder cannot be used.
+    """
+    lock = watcher_lock(app.data_dir)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise AlreadyRunning(f"a watcher is running already on {app.data_dir}") from error
+    try:
+        _write_logs(app.data_dir)
+        with _stop_signals() as stopped:
+            _watch(app, say, stopped, headless)
+    finally:
+        lock.release()
     return 0
 
 
-@contextmanager
-def _stop_signals() -> Iterator[socket.socket]:
-    """A socket that becomes readable with the first SIGTERM or SIGINT.
+def _watch(app: App, say: Say, stopped: StopSocket, headless: bool) -> None:
+    def tell(event: Event) -> None:
+        log.info("%s %s %s", event.kind, event.prefix or "", event.text)
+        say(as_data(event))
+
+    def record(kind: str, text: str) -> None:
+        event = Event(kind, None, text, time.time())
+        app.board.append(event)
+        tell(event)
+
+    _introduce(app, say)
+    woken = threading.Event()
+    faces: list[Face] = []
+
+    def show() -> None:
+        for face in faces:
+            face.refresh()
+
+    monitor = Monitor(_senses(app), app.board, time.time, tell=tell, show=show, wake=woken.set)
+    timetable = Timetable(monitor, app.config.schedule, record)
+    service = Service(
+        monitor,
+        woken,
+        Watcher(monitor.touched, lambda text: record("watching", text)),
+        timetable,
+        lambda: homes_of_environments(app.environ, app.home),
+        lambda: _rest_of_pause(app),
+    )
+    service.start()
+    if not headless:
+        from tfgpu_tray.face import Face
+
+        faces.append(
+            Face(app, monitor, record, stop=stopped.stop, woken=woken.set, resumed=service.resumed)
+        )
+    while not stopped.wait(BEAT):
+        service.beat()
+        show()
+    survivors = set().union(*(face.stop() for face in faces)) if faces else set()
+    service.stop()
+    _end_children(survivors)  # a probe at work would hold the exit up
+    say({"kind": "stopped", "prefix": None, "text": "stopped", "line": _line("stopped")})
+
+
+def _senses(app: App) -> MachineSenses:
+    limits = app.config.deadlines
+    probes = limits.driver + limits.activation + limits.loader + limits.tensorflow
+    return MachineSenses(
+        look=CommandLooker(app.command, probes + SLACK),
+        find=lambda: app.survey().find()[0],
+        fingerprint=app.observer.fingerprint,
+        repairing=lambda prefix: any(r.prefix == prefix for r in app.repairs_at_work()),
+    )
+
+
+def _rest_of_pause(app: App) -> float | None:
+    until = app.board.paused_until
+    return None if until is None else max(0.0, until - time.time())
+
+
+# ---- starting and stopping ---------------------------------------------------------------------
+
+
+class StopSocket:
+    """Becomes readable with the first SIGTERM or SIGINT, or with `stop`.
 
     The interpreter itself writes to it. Handlers written in Python would not do: signals come in
     bursts, a handler interrupts itself, and an Event that it sets was seen to wait for itself.
     """
+
+    def __init__(self, ours: socket.socket, theirs: socket.socket):
+        self._ours, self._theirs = ours, theirs
+
+    def stop(self) -> None:
+        try:
+            self._theirs.send(b"\0")
+        except OSError:
+            pass  # full, or closed: it is stopping already
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it is time to stop; waits for at most *seconds*."""
+        self._ours.settimeout(seconds)
+        try:
+            self._ours.recv(1)
+        except TimeoutError:
+            return False
+        return True
+
+
+@contextmanager
+def _stop_signals() -> Iterator[StopSocket]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.setblocking(False)
@@ -59,60 +162,70 @@ def _stop_signals() -> Iterator[socket.socket]:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
         try:
-            yield ours
+            yield StopSocket(ours, theirs)
         finally:
             signal.set_wakeup_fd(before)
 
 
-def _scheduler(app: App, monitor: Monitor) -> BackgroundScheduler:
-    scheduler = BackgroundScheduler(timezone=UTC, job_defaults=JOBS)
-    schedule = app.config.schedule
-    for depth, seconds, at_once in (
-        (Depth.FINGERPRINT, schedule.fingerprint, True),
-        (Depth.STATIC, schedule.static, False),
-        (Depth.TENSORFLOW, schedule.tensorflow, False),
-    ):
-        first = {"next_run_time": datetime.now(UTC)} if at_once else {}
-        scheduler.add_job(
-            monitor.look,
-            "interval",
-            args=[depth],
-            seconds=seconds,
-            id=depth.word,
-            jitter=seconds * 0.05,
-            **first,
-        )
-    return scheduler
+def _write_logs(folder: Path) -> None:
+    """To <data>/logs, at most 4 MB; nothing of a library's chatter."""
+    place = folder / "logs"
+    place.mkdir(parents=True, exist_ok=True)
+    handler = RotatingFileHandler(
+        place / "tfgpu-tray.log", maxBytes=1_000_000, backupCount=3, encoding="utf-8"
+    )
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("tfgpu_tray").setLevel(logging.INFO)
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
+    if sys.stdout is None:  # pythonw has none, and print would fail
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
-def _end_children() -> None:
-    for child in psutil.Process().children(recursive=True):
+def _end_children(survivors: set[int]) -> None:
+    """Ends every process below this one, except *survivors* and what is below them."""
+    children = psutil.Process().children(recursive=True)
+    spared = set(survivors)
+    for child in children:  # parents come before their children
         try:
-            child.kill()
+            if child.pid in spared or child.ppid() in spared:
+                spared.add(child.pid)
+            else:
+                child.kill()
         except psutil.Error:
             continue
 
 
-def _introduce(app: App, say: Callable[[dict[str, Any]], None]) -> None:
+# ---- what is said ------------------------------------------------------------------------------
+
+
+def _introduce(app: App, say: Say) -> None:
     """What was found, in the first seconds, before anything slow."""
-    for repair in app.workshop(Telling()).recover():
-        text = f"an interrupted {repair.command} of {repair.prefix} was put back"
-        say({"kind": "recovered", "prefix": str(repair.prefix), "text": text, "line": _line(text)})
+    if app.journal.unfinished():
+        from tfgpu_tray.repair.transaction import Telling
+
+        for repair in app.workshop(Telling()).recover():
+            text = f"an interrupted {repair.command} was put back"
+            event = Event("recovered", repair.prefix, text, time.time())
+            app.board.append(event)
+            say(as_data(event))
     judged, others = app.survey().find()
     host, driver = app.observer.machine(Depth.STATIC)
     texts = [
-        "watching without a tray icon; what happens is printed here, Ctrl-C ends it",
         f"machine: {words.host_line(host)}",
         f"driver: {words.driver_line(driver)}",
         f"environments with TensorFlow: {len(judged)} watched; others: {len(others)} left alone",
     ]
     if not judged:
         texts.append("name an environment in config.toml, or create one with `tfgpu-tray install`")
+    texts.append("what happens is printed here; Ctrl-C ends it")
     for text in texts:
         say({"kind": "start", "prefix": None, "text": text, "line": _line(text)})
 
 
-def _as_data(event: Event) -> dict[str, Any]:
+def as_data(event: Event) -> dict[str, Any]:
     prefix = str(event.prefix) if event.prefix else None
     where = f"{prefix}: " if prefix else ""
     return {

@@ -95,6 +95,7 @@ class Gpu:
     compute_capability: str | None = None
     memory_mib: int | None = None
     memory_free_mib: int | None = None
+    utilization: int | None = None  # per cent of the last moments in which it was at work
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,6 +355,65 @@ class Report:
     @property
     def prefix(self) -> Path:
         return self.snapshot.environment.prefix
+
+
+# ---- what is remembered ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A repair that can be started now."""
+
+    title: str  # "Install a TensorFlow of the right range"
+    steps: tuple[str, ...] = ()
+    download_mb: int | None = None  # None: not known
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict with all that a face shows of it."""
+
+    verdict: Verdict
+    headline: str
+    cause: str | None = None  # of the first diagnosis
+    also: tuple[str, ...] = ()  # what only follows from it or hurts less
+    offer: Offer | None = None  # what a repair would do
+    advice: str = ""  # what a person has to do, where no step of ours can mend it
+    who: str = ""  # who changed the environment before it came to this, one sentence
+
+    @property
+    def key(self) -> tuple[Verdict, str | None]:
+        """What makes it another condition when it changes."""
+        return self.verdict, self.cause
+
+
+NOT_LOOKED_AT = Judgement(Verdict.UNKNOWN, "not looked at yet")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What holds now for one environment; times are seconds since the epoch."""
+
+    prefix: Path
+    settled: Judgement | None  # TensorFlow's own answer; None before the first
+    since: float  # when the settled verdict for its cause began
+    seen: float  # when it was last looked at
+    glimpse: Judgement | None = None  # what files say, while TensorFlow is still to be asked
+    fingerprint: str = ""
+
+    @property
+    def shown(self) -> Judgement:
+        return self.glimpse or self.settled or NOT_LOOKED_AT
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What happened, for the history; *kind* is one word such as "transition" or "changed"."""
+
+    kind: str
+    prefix: Path | None
+    text: str
+    at: float
 
 
 def plain(value: object) -> Any:

@@ -68,12 +68,12 @@ class Progress:
         self._bar.update(self._task, description=text, total=None, completed=0, amount="")
 
     def _output(self, text: str) -> None:
-        """pip's `Progress BYTES of TOTAL` lines become the bar."""
+        """What pip downloads becomes the bar."""
+        from tfgpu_tray.installer.pip import downloads
+
+        for done, total in downloads(text):
+            amount = f"{done >> 20} of {total >> 20} MB" if total else f"{done >> 20} MB"
+            self._bar.update(self._task, completed=done, total=total, amount=amount)
         for line in text.splitlines():
-            words = line.split()
-            if len(words) == 4 and words[0] == "Progress" and words[1].isdigit():
-                done, total = int(words[1]), int(words[3]) if words[3].isdigit() else None
-                amount = f"{done >> 20} of {total >> 20} MB" if total else f"{done >> 20} MB"
-                self._bar.update(self._task, completed=done, total=total, amount=amount)
-            elif line.startswith(("Collecting", "Installing", "Downloading")):
+            if line.startswith(("Collecting", "Installing", "Downloading")):
                 self._bar.update(self._task, total=None, amount=line[:40])

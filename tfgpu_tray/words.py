@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from tfgpu_tray.knowledge.cuda import nvml_error
-from tfgpu_tray.model import Activation, Driver, Host, Report, Role, Verdict, plain
+from tfgpu_tray.model import (
+    Activation,
+    Condition,
+    Driver,
+    Event,
+    Host,
+    Report,
+    Role,
+    Verdict,
+    plain,
+)
 
 if TYPE_CHECKING:
     from tfgpu_tray.repair.plan import Plan
     from tfgpu_tray.repair.transaction import Ended
+    from tfgpu_tray.store.board import Standing
     from tfgpu_tray.survey import Overview
 
 SCHEMA = 1
@@ -27,13 +41,19 @@ SHOWN = ("CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "XLA_F
 # ---- JSON --------------------------------------------------------------------------------------
 
 
-def overview_json(overview: Overview) -> dict[str, Any]:
+def overview_json(
+    overview: Overview, plans: Mapping[Path, Plan] = MappingProxyType({})
+) -> dict[str, Any]:
+    """*plans* says what a repair of these environments would do."""
     return {
         "schema": SCHEMA,
         "verdict": overview.verdict.value,
         "host": plain(overview.host),
         "driver": plain(overview.driver),
-        "environments": [report_json(r) for r in overview.reports],
+        "environments": [
+            report_json(r) | ({"plan": plan_json(plans[r.prefix])} if r.prefix in plans else {})
+            for r in overview.reports
+        ],
         "others": [
             {"prefix": str(e.prefix), "kind": e.kind.value, "python_version": e.python_version}
             for e in overview.others
@@ -178,6 +198,72 @@ def plan_text(plan: Plan) -> Iterator[str]:
         yield "[bold]What you can do[/]"
         for number, line in enumerate(plan.guidance, start=1):
             yield f"  {number}. {_escape(line)}"
+
+
+def standing_json(standing: Standing) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "verdict": standing.verdict.value,
+        "running": standing.running,
+        "paused_until": standing.paused_until,
+        "environments": [
+            {
+                "prefix": str(c.prefix),
+                "since": c.since,
+                "seen": c.seen,
+                "asked": c.glimpse is None and c.settled is not None,
+                **plain(c.shown),
+            }
+            for c in standing.conditions
+        ],
+        "repairs": [
+            {"prefix": str(r.prefix), "phase": r.phase, "fraction": r.fraction}
+            for r in standing.repairs
+        ],
+    }
+
+
+def standing_text(standing: Standing) -> Iterator[str]:
+    """With rich's markup."""
+    if standing.paused_until is not None:
+        yield f"The watcher is paused until {_moment(standing.paused_until)}."
+    elif standing.running:
+        yield "The watcher is running."
+    else:
+        yield "No watcher is running; this is what the last one saw. `tfgpu-tray` starts one."
+    for repair in standing.repairs:
+        yield f"A repair of {_escape(str(repair.prefix))} is at work: {_escape(repair.phase)}"
+    yield ""
+    if not standing.conditions:
+        yield "No environment with TensorFlow has been seen yet."
+    for line in details_text(standing.conditions, ()):
+        yield _escape(line)
+
+
+def details_text(conditions: Sequence[Condition], events: Sequence[Event]) -> Iterator[str]:
+    """Plain text: what holds for each environment, and what happened, newest first."""
+    for condition in conditions:
+        shown = condition.shown
+        yield f"{MARKS[shown.verdict][0]} {shown.verdict.value}  {condition.prefix}"
+        yield f"  {shown.headline}" + (f"  ({shown.cause})" if shown.cause else "")
+        yield from (
+            f"  {text}" for text in (shown.who, *(f"also: {a}" for a in shown.also)) if text
+        )
+        yield f"  since {_moment(condition.since)}, looked at {_moment(condition.seen)}"
+        if shown.offer is not None:
+            yield f"  A repair would: {shown.offer.title}"
+            yield from (f"    {n}. {step}" for n, step in enumerate(shown.offer.steps, start=1))
+            yield f"  tfgpu-tray repair --env {_quoted(str(condition.prefix))}"
+        elif shown.advice:
+            yield f"  What you can do: {shown.advice}"
+        yield ""
+    for event in events:
+        where = f"{event.prefix}: " if event.prefix else ""
+        yield f"{_moment(event.at)}  {event.kind:10}  {where}{event.text}"
+
+
+def _moment(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
 def host_line(host: Host) -> str:

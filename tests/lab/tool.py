@@ -13,7 +13,10 @@ from tfgpu_tray.cli import main
 
 def run(root: Path, arguments: list[str]) -> int:
     def start(config: Path | None, data_dir: Path | None) -> App:
-        return replace(App.start(config, data_dir), root=root)
+        app = App.start(config, data_dir)
+        place = app.command.index("tfgpu_tray")
+        command = (sys.executable, "-m", "tests.lab.tool", str(root), *app.command[place + 1 :])
+        return replace(app, root=root, command=command)
 
     return main(arguments, start)
 

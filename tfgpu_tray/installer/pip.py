@@ -103,6 +103,16 @@ def _placed(words: list[str], command: str) -> list[str]:
     return [*words, command]
 
 
+def downloads(text: str) -> list[tuple[int, int | None]]:
+    """Bytes that have come and bytes in all (None: not known), from `--progress-bar raw` lines."""
+    words = (line.split() for line in text.splitlines())
+    return [
+        (int(w[1]), int(w[3]) if w[3].isdigit() else None)
+        for w in words
+        if len(w) == 4 and w[0] == "Progress" and w[1].isdigit()
+    ]
+
+
 def last_word(text: str) -> str:
     """The line of a package manager's output that says what went wrong."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -1,148 +1,466 @@
-"""Conditions of all environments, kept current by looks of three depths."""
+"""When to look at which environment, and what follows: conditions and events.
+
+The monitor itself has no thread and no timer. The schedule, the watcher, the clock and the user ask
+(`ask`, `touched`: safe in any thread, they only write down); one worker calls `work` when there is
+something to do. So a test drives days of it with a clock of its own.
+"""
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
-from tfgpu_tray.model import Depth, Environment, Report, Role, Verdict
-from tfgpu_tray.observe.processes import Process, installers_at_work
-from tfgpu_tray.survey import Survey
+from tfgpu_tray.model import Condition, Depth, Environment, Event, Judgement, Verdict
+from tfgpu_tray.monitor.attribution import Command, attribute
+from tfgpu_tray.monitor.looking import Looker, LookFailed, Sight
+from tfgpu_tray.observe.manifest import Manifest, from_json, to_json
+from tfgpu_tray.observe.processes import Manager
+from tfgpu_tray.observe.settling import QUIET
+from tfgpu_tray.store.board import Board
+
+CALM = 0.2  # seconds without a further change before a change by hand is looked at
+AT_MOST = 2.0  # seconds that a stream of such changes can put a look off
+POLL = 0.5  # seconds between questions whether a repair of ours is still at work
+RETRY = 300.0  # seconds after which TensorFlow is asked again, when it could not be
+REPEATS = 3  # looks in a row that are thrown away because the environment changed under them
+FOREVER = float("inf")
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """What holds now for one environment, and since when."""
+class Senses(Protocol):
+    """Where the monitor's facts come from; all but `look` take milliseconds."""
 
-    verdict: Verdict
-    cause: str | None
-    headline: str
-    since: float
+    @property
+    def look(self) -> Looker: ...
+
+    def find(self) -> list[Environment]:
+        """The environments to watch."""
+        ...
+
+    def fingerprint(self, environment: Environment) -> str: ...
+
+    def manifest(self, environment: Environment) -> Manifest: ...
+
+    def managers(self) -> list[Manager]:
+        """The package managers at work now, on whatever environment."""
+        ...
+
+    def unfinished(self, environment: Environment) -> str | None:
+        """A fresh trace of a package manager's work that is not finished."""
+        ...
+
+    def repairing(self, prefix: Path) -> bool:
+        """Whether a repair of ours is at work there, whoever started it."""
+        ...
+
+    def reluctance(self) -> str | None:
+        """Why TensorFlow should not be asked now; None when it may."""
+        ...
+
+    def await_exit(self, managers: Sequence[Manager], then: Callable[[], None]) -> None:
+        """Call *then*, from some thread, when all of *managers* have ended."""
+        ...
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What happened: "found", "transition", "gone", "waiting" or "failed"."""
+@dataclass
+class _Watched:
+    """What the monitor knows of one environment between two looks."""
 
-    kind: str
-    prefix: Path | None
-    text: str
-    at: float
+    environment: Environment
+    fingerprint: str | None  # when it was last looked at
+    wanted: Depth | None = Depth.FINGERPRINT  # the depth somebody asked for
+    forced: bool = False  # a person asked: neither battery nor busy GPU counts
+    touched: tuple[float, float] | None = None  # the first and the last change not looked at yet
+    not_before: float = 0.0
+    waiting: bool = False  # for somebody who was seen at work
+    trace: str | None = None  # of unfinished work, as last told
+    commands: list[Command] = field(default_factory=list)  # of package managers seen at work
+    confirmed: float | None = None  # when it was last seen to be as it was, since we watch
+    has_changed: bool = False  # since TensorFlow was last asked
+    who: str = ""  # changed it, one sentence
+    repeats: int = 0
+    retry_at: float = 0.0  # when TensorFlow could not be asked
+    skipped: str = ""  # why it was not asked, as last told
+    failure: str = ""  # as last told
+
+    @property
+    def prefix(self) -> Path:
+        return self.environment.prefix
+
+    @property
+    def has_work(self) -> bool:
+        return self.wanted is not None or self.touched is not None
 
 
 class Monitor:
-    """One look at a time; a look that fails is an event, and the monitor goes on."""
-
     def __init__(
         self,
-        survey: Callable[[], Survey],
-        tell: Callable[[Event], None],
-        clock: Callable[[], float] = time.time,
-        working: Callable[[Path], list[Process]] = installers_at_work,
+        senses: Senses,
+        board: Board,
+        clock: Callable[[], float],
+        *,
+        tell: Callable[[Event], None] = lambda event: None,
+        show: Callable[[], None] = lambda: None,
+        wake: Callable[[], None] = lambda: None,
     ):
-        self._survey = survey
-        self._tell = tell
-        self._clock = clock
-        self._working = working
-        self._busy = threading.Lock()
-        self._conditions: dict[Path, Condition] = {}
-        self._fingerprints: dict[Path, str] = {}
-        self._waiting: set[Path] = set()
-        self._failures: dict[Path | None, str] = {}
-        self._closed = threading.Event()
+        """*tell* gets every event once it is stored, *show* is called when what a face shows may
+        have changed, *wake* when `work` is needed."""
+        self._senses, self._board, self._clock = senses, board, clock
+        self._tell, self._show, self._wake = tell, show, wake
+        self._lock = threading.Lock()  # guards what `ask` and `touched` write
+        self._watched: dict[Path, _Watched] = {}
+        self._conditions = {c.prefix: c for c in board.conditions()}
+        self._find = False
+        self._everywhere: Depth | None = None  # asked of all environments
+        self._everywhere_forced = False
+        self._failure = ""
+        self._managers: Sequence[Manager] = ()
+        self._checking: Path | None = None
+
+    # ---- asking, from any thread ---------------------------------------------------------------
+
+    def ask(
+        self, depth: Depth, prefixes: Iterable[Path] | None = None, *, forced: bool = False
+    ) -> None:
+        """Look at *prefixes*, by default at every environment, to *depth*.
+
+        *forced*: a person asked, so neither a battery nor a busy GPU puts it off.
+        """
+        with self._lock:
+            if prefixes is None:
+                self._find = True
+                self._everywhere = max(depth, self._everywhere or depth)
+                self._everywhere_forced |= forced
+            for prefix in prefixes or ():
+                if watched := self._watched.get(prefix):
+                    _want(watched, depth, forced)
+                else:
+                    self._find = True
+        self._wake()
+
+    def touched(self, prefix: Path | None) -> None:
+        """The watcher saw something change in *prefix*; None: where environments come and go."""
+        now = self._clock()
+        with self._lock:
+            if prefix is None:
+                self._find = True
+            elif watched := self._watched.get(prefix):
+                watched.touched = (watched.touched[0] if watched.touched else now, now)
+            else:
+                return
+        self._wake()
 
     @property
-    def conditions(self) -> dict[Path, Condition]:
-        return dict(self._conditions)
+    def environments(self) -> list[Environment]:
+        with self._lock:
+            return [w.environment for w in self._watched.values()]
 
-    def look(self, depth: Depth) -> None:
-        """Look at every environment to *depth*, deeper where something changed."""
-        with self._busy:
-            try:
-                self._look(depth)
-            except Exception as error:
-                self._failed(None, error)
-            else:
-                self._failures.pop(None, None)
+    @property
+    def checking(self) -> Path | None:
+        """The environment whose TensorFlow is being asked."""
+        return self._checking
 
-    def close(self) -> None:
-        """From now on nothing is told: a look cut short by the end would only mislead."""
-        self._closed.set()
+    def due(self) -> float | None:
+        """Seconds until `work` has something to do; None: not before somebody asks."""
+        now = self._clock()
+        with self._lock:
+            if self._find or self._everywhere is not None:
+                return 0.0
+            times = [w.not_before for w in self._watched.values() if w.has_work]
+        soonest = min(times, default=FOREVER)
+        return None if soonest == FOREVER else max(0.0, soonest - now)
 
-    def _look(self, depth: Depth) -> None:
-        survey = self._survey()
-        judged, _ = survey.find()
-        self._forget_the_gone({e.prefix for e in judged})
-        if depth is Depth.FINGERPRINT:
-            judged = [e for e in judged if self._has_changed(survey, e)]
-            depth = Depth.TENSORFLOW
-        settled = [e for e in judged if self._is_settled(e)]
-        if not settled:
-            return
-        machine = survey.observer.machine(depth)
-        for environment in settled:
-            if self._closed.is_set():
-                return
-            try:
-                report = survey.examine(environment, depth, machine)
-                if report.verdict is Verdict.UNKNOWN and depth < Depth.TENSORFLOW:
-                    report = survey.examine(environment, Depth.TENSORFLOW, machine)
-            except Exception as error:  # one environment must not keep the others from being seen
-                self._failed(environment.prefix, error)
-                continue
-            self._failures.pop(environment.prefix, None)
-            self._fingerprints[environment.prefix] = report.snapshot.fingerprint
-            self._take(report)
+    # ---- working, in one thread ----------------------------------------------------------------
 
-    def _failed(self, prefix: Path | None, error: Exception) -> None:
-        """Told once, not at every look."""
-        text = f"a look failed: {type(error).__name__}: {error}"
-        if self._failures.get(prefix) != text:
-            self._failures[prefix] = text
-            self._event("failed", prefix, text)
+    def work(self) -> None:
+        """Do what was asked for and is due. What goes wrong becomes an event, never an error."""
+        try:
+            self._look([w for w in self._take_up() if not self._waits(w)])
+        except Exception as error:
+            text = _failure(error)
+            if text != self._failure:
+                self._failure = text
+                self._event("failed", None, text)
+        else:
+            self._failure = ""
 
-    def _has_changed(self, survey: Survey, environment: Environment) -> bool:
-        now = survey.observer.fingerprint(environment)
-        return self._fingerprints.get(environment.prefix) != now
+    def _take_up(self) -> list[_Watched]:
+        """Everything that has to be done now; finds environments first where that was asked."""
+        with self._lock:
+            find, everywhere, forced = self._find, self._everywhere, self._everywhere_forced
+            self._find, self._everywhere, self._everywhere_forced = False, None, False
+        if find:
+            self._meet(self._senses.find())
+        now = self._clock()
+        with self._lock:
+            if everywhere is not None:
+                for watched in self._watched.values():
+                    _want(watched, everywhere, forced)
+            chosen = [w for w in self._watched.values() if w.has_work and w.not_before <= now]
+        self._managers = self._senses.managers() if chosen else []
+        return chosen
 
-    def _is_settled(self, environment: Environment) -> bool:
-        """Not while a package manager works on it; the next look comes soon enough."""
-        prefix = environment.prefix
-        working = self._working(prefix)
-        if not working:
-            self._waiting.discard(prefix)
+    def _meet(self, found: Sequence[Environment]) -> None:
+        """Watch what is new, forget what is gone."""
+        present = {e.prefix: e for e in found}
+        with self._lock:
+            for prefix in self._watched.keys() - present.keys():
+                del self._watched[prefix]
+            for prefix, environment in present.items():
+                if watched := self._watched.get(prefix):
+                    watched.environment = environment
+                    continue
+                held = self._conditions.get(prefix)
+                known = held.fingerprint if held and held.settled and not held.glimpse else None
+                self._watched[prefix] = _Watched(environment, known)
+        for prefix in [p for p in self._conditions if p not in present]:
+            del self._conditions[prefix]
+            text = "the environment is gone; not watched any more"
+            event = Event("gone", prefix, text, self._clock())
+            self._board.drop(prefix, event)
+            self._tell(event)
+            self._show()
+
+    # ---- settling ------------------------------------------------------------------------------
+
+    def _waits(self, watched: _Watched) -> bool:
+        """Whether somebody is still at work there; judged is only what has settled."""
+        now = self._clock()
+        if self._senses.repairing(watched.prefix):
+            watched.waiting, watched.not_before = True, now + POLL
             return True
-        if prefix not in self._waiting:
-            self._waiting.add(prefix)
-            self._fingerprints.pop(prefix, None)
-            self._event("waiting", prefix, f"{working[0]} is at work; looking when it has finished")
+        if working := [m for m in self._managers if m.works_on(watched.prefix)]:
+            self._wait_for(watched, working)
+            return True
+        if watched.waiting:  # its traces are leftovers, if it left any
+            watched.waiting = False
+            return False
+        if watched.touched is not None:
+            first, last = watched.touched
+            watched.not_before = min(last + CALM, first + AT_MOST)
+            if now < watched.not_before:
+                return True
+        trace = self._senses.unfinished(watched.environment)
+        if trace is not None:
+            if trace != watched.trace:
+                text = f"{trace} was left a moment ago; looking when nothing moves any more"
+                self._event("waiting", watched.prefix, text)
+            watched.not_before = now + QUIET
+        watched.trace = trace
+        return trace is not None
+
+    def _wait_for(self, watched: _Watched, working: Sequence[Manager]) -> None:
+        if not watched.waiting:
+            text = f"{working[0]} is at work; looking when it has finished"
+            self._event("waiting", watched.prefix, text)
+        seen = {c.pid for c in watched.commands}
+        new = [Command(m.words, m.started, m.pid) for m in working if m.pid not in seen]
+        watched.commands += new
+        watched.waiting, watched.not_before = True, FOREVER
+        with self._lock:
+            _want(watched, Depth.FINGERPRINT, False)
+
+        def ended() -> None:
+            with self._lock:
+                watched.not_before = 0.0
+            self._wake()
+
+        self._senses.await_exit(working, ended)
+
+    # ---- looking -------------------------------------------------------------------------------
+
+    def _look(self, settled: Sequence[_Watched]) -> None:
+        shallow: list[_Watched] = []
+        deep: list[_Watched] = []
+        for watched in settled:
+            with self._lock:
+                wanted, watched.wanted, watched.touched = watched.wanted, None, None
+                watched.not_before = 0.0
+            if self._senses.fingerprint(watched.environment) != watched.fingerprint:
+                watched.has_changed = True
+                self._attribute(watched)
+                shallow.append(watched)
+            elif wanted is Depth.STATIC:
+                shallow.append(watched)
+            elif (wanted or Depth.FINGERPRINT) > Depth.STATIC or self._is_open(watched):
+                deep.append(watched)
+            watched.confirmed = self._clock()
+            watched.commands.clear()
+        for watched in [*self._glance(shallow), *deep]:
+            self._ask_tensorflow(watched)
+
+    def _is_open(self, watched: _Watched) -> bool:
+        """Whether TensorFlow is still to be asked, because it could not be before."""
+        held = self._conditions.get(watched.prefix)
+        unsettled = held is None or held.settled is None or held.glimpse is not None
+        return unsettled and self._clock() >= watched.retry_at
+
+    def _glance(self, shallow: Sequence[_Watched]) -> list[_Watched]:
+        """Look at files; returns those of which only TensorFlow itself can tell more.
+
+        At this depth, ok and degraded are TensorFlow's own last answer, which still stands.
+        """
+        doubtful = []
+        for watched, seen in self._sights(shallow, Depth.STATIC):
+            held = self._conditions.get(watched.prefix)
+            known = held is not None and held.glimpse is None and held.shown.key == seen.key
+            stands = known and not watched.has_changed and seen.verdict is not Verdict.UNKNOWN
+            if stands or seen.verdict in (Verdict.OK, Verdict.DEGRADED):
+                self._settle(watched, seen)
+            else:
+                self._glimpse(watched, seen)
+                doubtful.append(watched)
+        return doubtful
+
+    def _ask_tensorflow(self, watched: _Watched) -> None:
+        reason = None if watched.forced else self._senses.reluctance()
+        if reason is not None:
+            self._skip(watched, reason)
+            return
+        watched.forced, watched.skipped = False, ""
+        watched.retry_at = self._clock() + RETRY
+        self._checking = watched.prefix
+        self._show()
+        try:
+            for _, seen in self._sights([watched], Depth.TENSORFLOW):
+                self._settle(watched, seen)
+        finally:
+            self._checking = None
+            self._show()
+
+    def _skip(self, watched: _Watched, reason: str) -> None:
+        """Told with its reason, once. What files say counts meanwhile, if they say it is broken."""
+        watched.retry_at = self._clock() + RETRY
+        if watched.skipped != reason:
+            watched.skipped = reason
+            self._event("skipped", watched.prefix, f"TensorFlow was not asked: {reason}")
+        held = self._conditions.get(watched.prefix)
+        if held is not None and held.glimpse and held.glimpse.verdict is Verdict.BROKEN:
+            self._settle(watched, held.glimpse)
+
+    def _sights(
+        self, chosen: Sequence[_Watched], depth: Depth
+    ) -> Iterator[tuple[_Watched, Judgement]]:
+        """What a look brings, for those that did not change under it."""
+        if not chosen:
+            return
+        before = {w.prefix: self._senses.fingerprint(w.environment) for w in chosen}
+        try:
+            found: list[Sight] = list(self._senses.look([w.environment for w in chosen], depth))
+        except Exception as error:
+            for watched in chosen:
+                self._failed(watched, error)
+            return
+        judgements = {sight.prefix: sight.judgement for sight in found}
+        self._managers = self._senses.managers()
+        for watched in chosen:
+            judgement = judgements.get(watched.prefix)
+            if judgement is not None and self._held_still(watched, before[watched.prefix]):
+                watched.failure = ""
+                watched.fingerprint = before[watched.prefix]
+                yield watched, judgement
+
+    def _held_still(self, watched: _Watched, before: str) -> bool:
+        """Whether what was seen counts; else it is looked at again, when it has settled."""
+        prefix = watched.prefix
+        working = any(m.works_on(prefix) for m in self._managers)
+        moved = self._senses.fingerprint(watched.environment) != before
+        if not (working or self._senses.repairing(prefix)) and (
+            not moved or watched.repeats >= REPEATS
+        ):
+            watched.repeats = 0
+            return True
+        watched.repeats += 1
+        with self._lock:
+            _want(watched, Depth.STATIC, False)
         return False
 
-    def _take(self, report: Report) -> None:
-        """A transition is told; the same verdict for the same cause is not."""
-        primary = report.primary
-        cause = primary.cause if primary else None
-        held = self._conditions.get(report.prefix)
-        if held and (held.verdict, held.cause) == (report.verdict, cause):
-            return
-        now = self._clock()
-        self._conditions[report.prefix] = Condition(report.verdict, cause, report.headline, now)
-        before = f"{held.verdict.value} → " if held else ""
-        blemishes = [d.summary for d in report.diagnoses if d.role is Role.CONTRIBUTING]
-        also = f" (also: {'; '.join(blemishes[:2])})" if primary and blemishes else ""
-        text = f"{before}{report.verdict.value}: {report.headline}{also}"
-        self._event("transition" if held else "found", report.prefix, text)
+    def _failed(self, watched: _Watched, error: Exception) -> None:
+        """Told once, not at every look; the next turn of the schedule tries again."""
+        text = _failure(error)
+        if watched.failure != text:
+            watched.failure = text
+            self._event("failed", watched.prefix, text)
 
-    def _forget_the_gone(self, present: set[Path]) -> None:
-        for prefix in self._conditions.keys() - present:
-            del self._conditions[prefix]
-            self._fingerprints.pop(prefix, None)
-            self._event("gone", prefix, "the environment is gone; not watched any more")
+    # ---- what follows --------------------------------------------------------------------------
+
+    def _attribute(self, watched: _Watched) -> None:
+        """Find out who changed it, and remember what it holds now."""
+        environment, prefix = watched.environment, watched.prefix
+        manifest = self._senses.manifest(environment)
+        stored = self._board.manifest(prefix)
+        before = from_json(stored[1]) if stored else None
+        if before != manifest:
+            self._board.keep_manifest(prefix, to_json(manifest))
+        if stored is None or before is None:
+            return
+        found = attribute(
+            before,
+            manifest,
+            environment,
+            watched.commands,
+            since=max(stored[0], watched.confirmed or 0.0),
+            now=self._clock(),
+            watched=watched.confirmed is not None,
+        )
+        if found is not None:
+            watched.who = found.sentence
+            self._event("changed", prefix, found.sentence)
+
+    def _glimpse(self, watched: _Watched, seen: Judgement) -> None:
+        """What files say is shown at once, and told when TensorFlow itself has been asked."""
+        now = self._clock()
+        held = self._conditions.get(watched.prefix)
+        held = held or Condition(watched.prefix, None, since=now, seen=now)
+        who = watched.who or (held.glimpse.who if held.glimpse else "")
+        watched.who = ""
+        self._hold(replace(held, glimpse=replace(seen, who=who), seen=now))
+
+    def _settle(self, watched: _Watched, judgement: Judgement) -> None:
+        """A transition is told; the same verdict for the same cause is not."""
+        prefix, now = watched.prefix, self._clock()
+        held = self._conditions.get(prefix)
+        before = held.settled if held else None
+        who = watched.who or (held.glimpse.who if held and held.glimpse else "")
+        watched.who, watched.has_changed = "", False
+        fingerprint = watched.fingerprint or ""
+        if held is not None and before is not None and before.key == judgement.key:
+            judgement = replace(judgement, who=before.who)
+            self._hold(Condition(prefix, judgement, held.since, now, fingerprint=fingerprint))
+            return
+        judgement = replace(judgement, who=who)
+        condition = Condition(prefix, judgement, now, now, fingerprint=fingerprint)
+        self._hold(condition, Event(*_told(before, judgement, prefix), now))
+
+    def _hold(self, condition: Condition, event: Event | None = None) -> None:
+        self._conditions[condition.prefix] = condition
+        self._board.hold(condition, event)
+        if event is not None:
+            self._tell(event)
+        self._show()
 
     def _event(self, kind: str, prefix: Path | None, text: str) -> None:
-        if self._closed.is_set():
-            return
-        self._tell(Event(kind, prefix, text, self._clock()))
+        event = Event(kind, prefix, text, self._clock())
+        self._board.append(event)
+        self._tell(event)
+
+
+def _want(watched: _Watched, depth: Depth, forced: bool) -> None:
+    watched.wanted = max(depth, watched.wanted or depth)
+    watched.forced |= forced
+
+
+def _told(before: Judgement | None, after: Judgement, prefix: Path) -> tuple[str, Path, str]:
+    """Kind, environment and text of the event for a transition."""
+    start = f"{before.verdict.value} → " if before else ""
+    also = f" (also: {'; '.join(after.also[:2])})" if after.also else ""
+    who = f"; {after.who}" if after.who else ""
+    text = f"{start}{after.verdict.value}: {after.headline}{also}{who}"
+    return "transition" if before else "found", prefix, text
+
+
+def _failure(error: Exception) -> str:
+    what = str(error) if isinstance(error, LookFailed) else f"{type(error).__name__}: {error}"
+    return f"a look failed: {what}"

@@ -129,6 +129,12 @@ def envs_dirs(environ: Mapping[str, str], home: Path) -> list[Path]:
     return [folder for folder in folders if folder.is_dir()]
 
 
+def homes_of_environments(environ: Mapping[str, str], home: Path) -> list[Path]:
+    """Folders in which environments, or the list of them, come and go."""
+    roots = [root / "envs" for root in conda_roots(environ, home)]
+    return [p for p in (*roots, *envs_dirs(environ, home), home / ".conda") if p.is_dir()]
+
+
 def _condarc_list(path: Path, keys: Sequence[str]) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")

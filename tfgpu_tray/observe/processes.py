@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -26,26 +27,60 @@ class Process:
         return f"{self.command} (process {self.pid})"
 
 
-def installers_at_work(prefix: Path) -> list[Process]:
-    """Package managers that are changing *prefix* now, this process and its parents left out."""
+@dataclass(frozen=True, slots=True)
+class Manager(Process):
+    """A package manager that is changing some environment now."""
+
+    words: tuple[str, ...]
+    started: float  # seconds since the epoch
+    places: tuple[str, ...] = ()  # paths that its program and its words name
+    active: tuple[str, ...] = ()  # the environments it would work on without being told one
+
+    def works_on(self, prefix: Path) -> bool:
+        named = prefix.name in _named(self.words) and prefix.parent.name == "envs"
+        roots = (str(prefix), os.path.realpath(prefix))
+        return (
+            named
+            or any(place in roots for place in self.active)
+            or any(_inside(place, roots) for place in self.places)
+        )
+
+
+def managers_at_work() -> list[Manager]:
+    """Every package manager at work now, this process and its parents left out."""
     own = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
     found = []
-    for process in psutil.process_iter(["pid", "cmdline", "exe"]):
+    for process in psutil.process_iter(["pid", "cmdline"]):
         words = process.info["cmdline"] or []
         manager = _manager(words)
         if process.pid in own or manager is None or not CHANGES.intersection(words):
             continue
-        places = [process.info["exe"] or "", *(value for word in words for value in _values(word))]
-        named = prefix.name in _named(words) and prefix.parent.name == "envs"
-        active = manager in ACTIVATED and _activated_in(process, prefix)
-        if named or active or any(_inside(place, prefix) for place in places):
-            found.append(Process(process.pid, " ".join(words)[:200]))
+        try:
+            started, program = process.create_time(), process.exe()
+        except (psutil.Error, OSError):
+            continue  # it has just ended
+        found.append(
+            Manager(
+                pid=process.pid,
+                command=" ".join(words)[:200],
+                words=tuple(words),
+                started=started,
+                places=(program, *(value for word in words for value in _values(word))),
+                active=_active(process) if manager in ACTIVATED else (),
+            )
+        )
     return found
+
+
+def installers_at_work(prefix: Path) -> list[Manager]:
+    """Package managers that are changing *prefix* now, this process and its parents left out."""
+    return [manager for manager in managers_at_work() if manager.works_on(prefix)]
 
 
 def users_of_tensorflow(prefix: Path) -> list[Process]:
     """Programs that have TensorFlow of *prefix* loaded: replacing it under them breaks them."""
     found = []
+    roots = (str(prefix), os.path.realpath(prefix))
     for process in psutil.process_iter(["pid", "cmdline", "exe"]):
         if process.pid == os.getpid() or "python" not in os.path.basename(
             process.info["exe"] or ""
@@ -55,7 +90,7 @@ def users_of_tensorflow(prefix: Path) -> list[Process]:
             maps = process.memory_maps(grouped=True)
         except (psutil.Error, OSError):
             continue
-        if any("tensorflow" in m.path and _inside(m.path, prefix) for m in maps):
+        if any("tensorflow" in m.path and _inside(m.path, roots) for m in maps):
             found.append(Process(process.pid, " ".join(process.info["cmdline"] or [])[:200]))
     return found
 
@@ -72,22 +107,23 @@ def _values(word: str) -> tuple[str, ...]:
     return (word, word.partition("=")[2])
 
 
-def _named(words: list[str]) -> set[str]:
+def _named(words: Sequence[str]) -> set[str]:
     """Environments that a conda command names: `-n tf`, `--name tf`, `--name=tf`."""
     found = {after for before, after in pairwise(words) if before in ("-n", "--name")}
     return found | {word.partition("=")[2] for word in words if word.startswith("--name=")}
 
 
-def _inside(place: str, prefix: Path) -> bool:
-    return any(
-        place == root or place.startswith(root + os.sep)
-        for root in (str(prefix), os.path.realpath(prefix))
-    )
+def _inside(place: str, roots: Sequence[str]) -> bool:
+    return any(place == root or place.startswith(root + os.sep) for root in roots)
 
 
-def _activated_in(process: psutil.Process, prefix: Path) -> bool:
+def _active(process: psutil.Process) -> tuple[str, ...]:
+    """The activated environments of *process*, and the .venv of its folder, which uv takes."""
+    found = []
     try:
         environ = process.environ()
+        found = [environ[name] for name in ("CONDA_PREFIX", "VIRTUAL_ENV") if environ.get(name)]
+        found.append(os.path.join(process.cwd(), ".venv"))
     except (psutil.Error, OSError):
-        return False
-    return str(prefix) in (environ.get("CONDA_PREFIX"), environ.get("VIRTUAL_ENV"))
+        pass
+    return tuple(found)

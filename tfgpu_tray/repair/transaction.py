@@ -7,8 +7,6 @@ file is on disk before the change it belongs to.
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +19,11 @@ from tfgpu_tray.model import Environment, Report
 from tfgpu_tray.observe import environments
 from tfgpu_tray.observe.look import Observer
 from tfgpu_tray.observe.processes import Process, installers_at_work, users_of_tensorflow
+from tfgpu_tray.repair.gauge import Gauge
 from tfgpu_tray.repair.keep import Keep, KeepFailed, RestoreFailed
 from tfgpu_tray.repair.plan import Plan
 from tfgpu_tray.store.journal import Journal, Repair, State
+from tfgpu_tray.store.locks import prefix_lock
 
 KEPT_REPAIRS = 3  # for each environment, those that `undo` can take back
 
@@ -60,7 +60,7 @@ class Workshop:
     journal: Journal
     observer: Observer
     telling: Telling = field(default_factory=Telling)
-    working: Callable[[Path], list[Process]] = installers_at_work
+    working: Callable[[Path], Sequence[Process]] = installers_at_work
     using: Callable[[Path], list[Process]] = users_of_tensorflow
 
     # ---- the three things it does --------------------------------------------------------------
@@ -153,11 +153,18 @@ class Workshop:
         before: Report,
         healed: Sequence[str],
     ) -> Ended:
-        work = Work(self.observer.session, self.observer.runner, self.telling.output)
+        gauge = Gauge(self.journal, number, len(steps))
+
+        def heard(text: str) -> None:
+            self.telling.output(text)
+            gauge.output(text)
+
+        work = Work(self.observer.session, self.observer.runner, heard)
         begun: list[Step] = []
         try:
             for place, step in enumerate(steps):
                 self.telling.step(place + 1, len(steps), step.describe().title)
+                gauge.step(place, step.describe().title)
                 if step.check():  # an earlier step has done it along the way
                     self.journal.step_ends(number, place, "skipped")
                     continue
@@ -166,6 +173,7 @@ class Workshop:
                 step.apply(work)
                 self.journal.step_ends(number, place, "done")
             self.telling.phase("Asking TensorFlow")
+            gauge.step(len(steps), "Asking TensorFlow")
             after = self._prove(environment.prefix, environment.pin)
             if after is not None and is_better(before, after, healed):
                 keep.seal()
@@ -242,9 +250,7 @@ class Workshop:
         return Keep(self.folder / "repairs" / f"{number:06}")
 
     def _locked(self, prefix: Path) -> _Locked:
-        real = os.path.realpath(prefix)  # one lock, by whatever path the prefix is named
-        name = hashlib.blake2b(real.encode("utf-8", "surrogateescape"), digest_size=8)
-        return _Locked(self.folder / "locks" / f"{name.hexdigest()}.lock", prefix)
+        return _Locked(prefix_lock(self.folder, prefix), prefix)
 
     def _refuse_if_busy(self, prefix: Path) -> None:
         if working := self.working(prefix):
@@ -256,9 +262,8 @@ class Workshop:
 class _Locked:
     """Holds the lock of one prefix; one repair at a time, whoever starts it."""
 
-    def __init__(self, path: Path, prefix: Path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock, self._prefix = FileLock(path), prefix
+    def __init__(self, lock: FileLock, prefix: Path):
+        self._lock, self._prefix = lock, prefix
 
     def __enter__(self) -> None:
         try:

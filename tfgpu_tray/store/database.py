@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-SCHEMA = 1
-TABLES = """
+# Each script brings a database from the version of its place to the next; never edit an old one.
+MIGRATIONS = (
+    """
 CREATE TABLE looks (               -- what TensorFlow itself answered, one row an environment
   prefix TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, at REAL NOT NULL,
   verdict TEXT NOT NULL, headline TEXT NOT NULL, tensorflow TEXT
@@ -25,7 +26,28 @@ CREATE TABLE steps (
   repair INTEGER NOT NULL REFERENCES repairs(id), number INTEGER NOT NULL, title TEXT NOT NULL,
   state TEXT NOT NULL, started REAL, ended REAL, note TEXT, PRIMARY KEY (repair, number)
 );
-"""
+""",
+    """
+-- what a repair at work is doing now, and how much of it is done, 0 to 1
+ALTER TABLE repairs ADD COLUMN phase TEXT;
+ALTER TABLE repairs ADD COLUMN fraction REAL;
+CREATE TABLE conditions (          -- what holds now, as JSON, one row an environment watched
+  prefix TEXT PRIMARY KEY, content TEXT NOT NULL
+);
+CREATE TABLE manifests (           -- what an environment held when it was last settled
+  prefix TEXT PRIMARY KEY, at REAL NOT NULL, content TEXT NOT NULL
+);
+CREATE TABLE told (                -- what the user was last notified of, written before it is sent
+  prefix TEXT PRIMARY KEY, what TEXT NOT NULL, at REAL NOT NULL
+);
+CREATE TABLE silenced (            -- causes of which the user does not want to hear
+  prefix TEXT NOT NULL, cause TEXT NOT NULL, kind TEXT NOT NULL, at REAL NOT NULL,
+  PRIMARY KEY (prefix, cause)
+);
+CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+""",
+)
+SCHEMA = len(MIGRATIONS)
 
 
 class StoreUnusable(Exception):
@@ -52,12 +74,21 @@ def open_database(folder: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            connection.executescript(
-                f"BEGIN IMMEDIATE;{TABLES}PRAGMA user_version={SCHEMA};COMMIT;"
-            )
+        if version < SCHEMA:
+            _upgrade(connection)
     except (OSError, sqlite3.Error) as error:
         raise StoreUnusable(f"{path} cannot be used: {error}") from error
     if version > SCHEMA:
         raise StoreUnusable(f"{path} was written by a newer tfgpu-tray; upgrade this one")
     return connection
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Two processes may come here at once: the version is read again under the write lock."""
+    connection.execute("BEGIN IMMEDIATE")
+    with connection:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        for script in MIGRATIONS[version:]:
+            for statement in script.split(";\n"):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={SCHEMA}")

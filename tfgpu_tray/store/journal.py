@@ -30,6 +30,8 @@ class Repair:
     before: str | None
     after: str | None
     note: str | None
+    phase: str = ""  # what it is doing now, while it is applied
+    fraction: float | None = None  # how much of it is done, 0 to 1; None when it cannot be said
 
 
 class Journal:
@@ -65,6 +67,12 @@ class Journal:
         self._database.execute(
             "UPDATE steps SET state = ?, ended = ?, note = ? WHERE repair = ? AND number = ?",
             (state, self._clock(), note, repair, step),
+        )
+
+    def progress(self, repair: int, phase: str, fraction: float | None = None) -> None:
+        """What it is doing now, for whoever shows it; the tray is another process."""
+        self._database.execute(
+            "UPDATE repairs SET phase = ?, fraction = ? WHERE id = ?", (phase, fraction, repair)
         )
 
     def end(
@@ -103,6 +111,8 @@ class Journal:
                 before=row["before"],
                 after=row["after"],
                 note=row["note"],
+                phase=row["phase"] or "",
+                fraction=row["fraction"],
             )
             for row in rows
         ]

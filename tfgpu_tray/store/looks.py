@@ -54,9 +54,3 @@ class Looks:
     def known_prefixes(self) -> set[str]:
         """Environments in which TensorFlow was once seen."""
         return {row["prefix"] for row in self._database.execute("SELECT prefix FROM looks")}
-
-    def event(self, kind: str, text: str, prefix: Path | None = None) -> None:
-        self._database.execute(
-            "INSERT INTO events (at, kind, prefix, text) VALUES (?, ?, ?, ?)",
-            (self._clock(), kind, str(prefix) if prefix else None, text),
-        )

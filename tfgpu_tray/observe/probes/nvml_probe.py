@@ -59,6 +59,7 @@ def main() -> None:
             continue
         capability = attempt(pynvml.nvmlDeviceGetCudaComputeCapability, handle)
         memory = attempt(pynvml.nvmlDeviceGetMemoryInfo, handle)
+        use = attempt(pynvml.nvmlDeviceGetUtilizationRates, handle)
         say(
             gpu={
                 "index": index,
@@ -66,6 +67,7 @@ def main() -> None:
                 "compute_capability": "{}.{}".format(*capability) if capability else None,
                 "memory_mib": memory.total // 2**20 if memory else None,
                 "memory_free_mib": memory.free // 2**20 if memory else None,
+                "utilization": use.gpu if use else None,
             }
         )
 

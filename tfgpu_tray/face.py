@@ -1,0 +1,165 @@
+"""Puts the tray together: the icon of this desktop, notifications, and what a click does."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as TookTooLong
+from pathlib import Path
+from typing import TypeVar
+
+from tfgpu_tray.app import App
+from tfgpu_tray.config import default_text
+from tfgpu_tray.monitor.monitor import Monitor
+from tfgpu_tray.monitor.resume import watch_for_sleep
+from tfgpu_tray.tray.backends import NO_TRAY, NoTray, open_icon
+from tfgpu_tray.tray.healer import Healer, Outcome
+from tfgpu_tray.tray.loop import LoopThread
+from tfgpu_tray.tray.notifier import SECONDS, Notifier
+from tfgpu_tray.tray.panel import panel_is_dark
+from tfgpu_tray.tray.quiet import quiet
+from tfgpu_tray.tray.tray import Hands, Tray, open_file
+from tfgpu_tray.tray.view import View, read_view
+from tfgpu_tray.words import details_text
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class Face:
+    def __init__(
+        self,
+        app: App,
+        monitor: Monitor,
+        record: Callable[[str, str], None],
+        *,
+        stop: Callable[[], None],
+        woken: Callable[[], None],
+        resumed: Callable[[], None],
+    ):
+        """*record* stores an event; *stop* ends the program; *woken* tells that a pause changed;
+        *resumed* that the computer woke up."""
+        self._app, self._monitor, self._record = app, monitor, record
+        self._loop = LoopThread()
+        self._told_hosted: bool | None = None
+        self._healer = Healer(app.command, app.data_dir / "logs", self._ended)
+        self._notifier = Notifier(self._pressed, _icon_file(app.data_dir))
+        self._loop.submit(watch_for_sleep(resumed))
+        dark = app.config.panel == "dark"
+        if app.config.panel is None:
+            dark = self._answer(panel_is_dark(app.environ), False)
+        self._tray = Tray(
+            app.config,
+            app.board,
+            self._view,
+            self._hands(monitor, stop, woken),
+            send=lambda notice: self._answer(self._notifier.send(notice), False),
+            withdraw=lambda prefix: self._answer(self._notifier.clear(prefix), None),
+            quiet=lambda: self._answer(quiet(app.environ), None),
+            dark=dark,
+        )
+        self._open(stop, resumed)
+
+    def refresh(self) -> None:
+        self._tray.refresh()
+
+    def stop(self) -> set[int]:
+        """Take the icon away; returns the processes of repairs, which go on."""
+        self._tray.stop()
+        self._loop.stop()
+        return self._healer.processes
+
+    def _open(self, stop: Callable[[], None], resumed: Callable[[], None]) -> None:
+        try:
+            icon = open_icon(
+                self._app.environ,
+                self._loop,
+                self._tray.first_pictures(),
+                "tfgpu-tray",
+                hosted=self._hosted,
+                ended=stop,
+                resumed=resumed,
+            )
+        except NoTray as error:
+            self._record("tray", f"watching without an icon: {error}")
+        else:
+            self._tray.attach(icon)
+
+    def _hosted(self, hosted: bool) -> None:
+        """A panel that goes and comes back is told once, each."""
+        if hosted is self._told_hosted:
+            return
+        first, self._told_hosted = self._told_hosted is None, hosted
+        if hosted:
+            self._record("tray", "the icon is in the panel")
+        elif first:
+            self._record("tray", f"watching without an icon: {NO_TRAY}")
+        else:
+            self._record("tray", "the panel is gone; the icon comes back with it")
+
+    def _hands(
+        self, monitor: Monitor, stop: Callable[[], None], woken: Callable[[], None]
+    ) -> Hands:
+        autostart = self._app.autostart()
+
+        def set_autostart(wanted: bool) -> bool:
+            return (autostart.enable() if wanted else autostart.disable()).enabled
+
+        return Hands(
+            ask=monitor.ask,
+            healer=self._healer,
+            autostart=set_autostart,
+            starts_at_login=lambda: autostart.status().enabled,
+            write_details=self._write_details,
+            write_configuration=self._write_configuration,
+            open_file=open_file,
+            quit=stop,
+            woken=woken,
+        )
+
+    def _view(self) -> View:
+        app = self._app
+        at_work = app.repairs_at_work()
+        return read_view(app.board, app.journal, at_work, self._monitor.checking, time.time())
+
+    def _write_details(self, prefix: Path | None) -> Path:
+        conditions = [c for c in self._app.board.conditions() if prefix in (None, c.prefix)]
+        events = [e for e in self._app.board.events(2000) if prefix in (None, e.prefix)]
+        path = self._app.data_dir / "details.txt"
+        path.write_text("\n".join(details_text(conditions, events)) + "\n", encoding="utf-8")
+        return path
+
+    def _write_configuration(self) -> Path:
+        path = self._app.config_file
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(default_text(), encoding="utf-8")
+        return path
+
+    def _ended(self, outcome: Outcome) -> None:
+        self._tray.ended(outcome)
+
+    def _pressed(self, prefix: Path, button: str) -> None:
+        self._tray.pressed(prefix, button)
+
+    def _answer(self, work: object, otherwise: T) -> T:
+        """What a coroutine on the loop brings, within its time; never raises."""
+        future: Future[T] = self._loop.submit(work)  # type: ignore[arg-type]
+        try:
+            return future.result(3 * SECONDS)
+        except (TookTooLong, Exception) as error:
+            future.cancel()
+            log.info("the desktop did not answer: %r", error)
+            return otherwise
+
+
+def _icon_file(folder: Path) -> Path:
+    """The product's icon as a file, which notification services want."""
+    from tfgpu_tray.tray.drawing import emblem
+
+    path = folder / "tfgpu-tray.png"
+    if not path.exists():
+        emblem(128).save(path)
+    return path

@@ -1,0 +1,47 @@
+"""Notices that the computer slept or that somebody set its clock.
+
+Timers stand still while a computer sleeps, and APScheduler plans by the wall clock: after either,
+what is due must be found out anew.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+TOLERANCE = 5.0  # seconds of difference that a busy machine and a clock being tuned may cause
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """The wall clock went *seconds* further than time did; below 0: it was set back."""
+
+    seconds: float
+
+    @property
+    def text(self) -> str:
+        if self.seconds < 0:
+            return f"the clock was set back by {-self.seconds:.0f} s"
+        return f"the computer slept, or its clock was set forward, for {self.seconds:.0f} s"
+
+
+class Pulse:
+    """Compares the wall clock with one that nobody can set, each time it is asked.
+
+    CLOCK_MONOTONIC stands still during sleep on Linux, so a sleep shows as a jump forward.
+    """
+
+    def __init__(
+        self,
+        wall: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
+    ):
+        self._wall, self._steady = wall, steady
+        self._at = wall() - steady()
+
+    def beat(self) -> Jump | None:
+        """What happened since the last beat; None when nothing did."""
+        before, self._at = self._at, self._wall() - self._steady()
+        moved = self._at - before
+        return Jump(moved) if abs(moved) > TOLERANCE else None

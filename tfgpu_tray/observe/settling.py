@@ -1,0 +1,53 @@
+"""Traces that package managers leave while they work on an environment.
+
+conda renames what it replaces to `*.c~` beside its records; mamba and micromamba hold
+conda-meta/conda-meta.lock; pip renames what it replaces to `~…` in site-packages. A trace that has
+not changed for a while is a leftover of a run that was killed.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tfgpu_tray.model import Environment
+
+QUIET = 10.0  # seconds without a change after which a trace counts as a leftover
+
+
+def unfinished_work(environment: Environment, now: float) -> str | None:
+    """A trace that changed less than `QUIET` seconds before *now*; None when there is none."""
+    for folder, is_trace in (
+        (environment.prefix / "conda-meta", _conda_trace),
+        (environment.site_packages, _pip_trace),
+        (environment.user_site, _pip_trace),
+    ):
+        if folder is None:
+            continue
+        for name in _names(folder):
+            if is_trace(name) and _age(folder / name, now) < QUIET:
+                return os.path.join(folder, name)
+    return None
+
+
+def _conda_trace(name: str) -> bool:
+    return name.endswith(".c~") or name == "conda-meta.lock"
+
+
+def _pip_trace(name: str) -> bool:
+    return name.startswith("~")
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _age(path: Path, now: float) -> float:
+    """Since its inode changed: a rename moves that time stamp, and not the one of its content."""
+    try:
+        return max(0.0, now - os.lstat(path).st_ctime)
+    except OSError:
+        return QUIET

@@ -1,0 +1,245 @@
+"""Chooses what shows the icon. The only place that imports pystray, guarded: its import looks for a
+desktop, and raises what its back-ends raise (seen: ImportError, ValueError, Xlib's own errors)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tfgpu_tray.tray.items import SEPARATOR, Item, Menu
+from tfgpu_tray.tray.loop import LoopThread
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+TITLE, MESSAGE, MESSAGE_TITLE = 127, 255, 63  # UTF-16 units that Windows' structures hold
+WM_QUERYENDSESSION, WM_ENDSESSION, WM_POWERBROADCAST = 0x0011, 0x0016, 0x0218
+WM_APP_MENU = 0x8001
+PBT_APMRESUMEAUTOMATIC = 0x12
+NO_TRAY = (
+    "no panel shows tray icons here; on GNOME, install and enable the extension “AppIndicator and "
+    "KStatusNotifierItem Support” (Debian, Ubuntu: gnome-shell-extension-appindicator)"
+)
+
+log = logging.getLogger(__name__)
+
+
+class TrayIcon(Protocol):
+    """What the tray needs of an icon; every method may be called from any thread."""
+
+    def show(self, pictures: Sequence[Image], title: str) -> None: ...
+    def set_menu(self, menu: Menu) -> None: ...
+    def notify(self, message: str, title: str) -> None: ...
+    def stop(self) -> None: ...
+
+
+class NoTray(Exception):
+    """No icon can be shown; the text says why and what would help."""
+
+
+def open_icon(
+    environ: Mapping[str, str],
+    loop: LoopThread,
+    first: Sequence[Image],
+    title: str,
+    *,
+    hosted: Callable[[bool], None],
+    ended: Callable[[], None],
+    resumed: Callable[[], None],
+) -> TrayIcon:
+    """The best icon this desktop can show.
+
+    *hosted* is told whether a panel shows it, each time that changes; *ended* when the session
+    ends; *resumed* when the computer wakes, where the back-end learns of it.
+
+    Raises:
+        NoTray: there is none.
+    """
+    forced = environ.get("PYSTRAY_BACKEND")
+    if sys.platform == "linux" and forced is None:
+        if has_session_bus(environ):
+            return StatusNotifierIcon(loop, first, title, hosted)
+        if not environ.get("DISPLAY") and not environ.get("WAYLAND_DISPLAY"):
+            raise NoTray(
+                "no desktop session here (neither D-Bus, nor DISPLAY, nor WAYLAND_DISPLAY)"
+            )
+    choices = [forced] if forced else _backends()
+    reasons = []
+    for name in choices:
+        try:
+            return PystrayIcon(_pystray(name), first, title, ended, resumed)
+        except NoTray as error:
+            reasons.append(str(error))
+    raise NoTray("; ".join(reasons))
+
+
+def has_session_bus(environ: Mapping[str, str]) -> bool:
+    if environ.get("DBUS_SESSION_BUS_ADDRESS"):
+        return True
+    runtime = environ.get("XDG_RUNTIME_DIR")
+    return bool(runtime) and os.path.exists(os.path.join(runtime or "", "bus"))
+
+
+class StatusNotifierIcon:
+    """Over D-Bus; waits for a panel that takes it, and for a bus that was lost."""
+
+    def __init__(
+        self,
+        loop: LoopThread,
+        first: Sequence[Image],
+        title: str,
+        hosted: Callable[[bool], None],
+    ):
+        from tfgpu_tray.tray.sni import Icon
+
+        self._icon = Icon("tfgpu-tray", list(first), title, on_hosted=hosted, wait=True)
+        self._loop = loop
+        loop.submit(self._icon.serve())
+
+    def show(self, pictures: Sequence[Image], title: str) -> None:
+        self._icon.icon, self._icon.title = list(pictures), title
+
+    def set_menu(self, menu: Menu) -> None:
+        self._icon.menu = menu
+
+    def notify(self, message: str, title: str) -> None:
+        self._icon.notify(message, title)
+
+    def stop(self) -> None:
+        self._icon.stop()
+
+
+# ---- pystray -----------------------------------------------------------------------------------
+
+
+def _backends() -> list[str]:
+    """pystray's back-ends that have a menu, the better one first."""
+    if sys.platform == "win32":
+        return ["win32"]
+    return ["darwin"] if sys.platform == "darwin" else ["appindicator", "gtk"]
+
+
+def _pystray(backend: str) -> Any:
+    """The module pystray with *backend*.
+
+    Raises:
+        NoTray: it cannot be loaded, or has no menu.
+    """
+    before = os.environ.get("PYSTRAY_BACKEND")
+    os.environ["PYSTRAY_BACKEND"] = backend
+    try:
+        import pystray
+    except Exception as error:
+        for name in [n for n in sys.modules if n.partition(".")[0] == "pystray"]:
+            del sys.modules[name]
+        raise NoTray(f"pystray's {backend}: {error}") from error
+    finally:
+        if before is None:
+            del os.environ["PYSTRAY_BACKEND"]
+        else:
+            os.environ["PYSTRAY_BACKEND"] = before
+    if not pystray.Icon.HAS_MENU or backend == "dummy":
+        raise NoTray(f"pystray's {backend} shows no menu")
+    return pystray
+
+
+class PystrayIcon:
+    """pystray's icon on a thread of its own, with its known faults kept away from the caller."""
+
+    def __init__(
+        self,
+        pystray: Any,
+        first: Sequence[Image],
+        title: str,
+        ended: Callable[[], None],
+        resumed: Callable[[], None],
+    ):
+        self._pystray = pystray
+        self._icon = pystray.Icon("tfgpu-tray", _best(first), _fit(title, TITLE))
+        self._handle_windows_messages(ended, resumed)
+        self._icon.run_detached(self._setup)
+
+    def show(self, pictures: Sequence[Image], title: str) -> None:
+        self._icon.icon, self._icon.title = _best(pictures), _fit(title, TITLE)
+
+    def set_menu(self, menu: Menu) -> None:
+        items = list(menu if not callable(menu) else menu())
+        self._icon._menu = self._pystray.Menu(*(self._item(i) for i in items))
+        window = getattr(self._icon, "_hwnd", None)
+        if window and sys.platform == "win32":
+            # Built in this thread, the menu would be destroyed under an open one (pystray#60).
+            import ctypes
+
+            ctypes.windll.user32.PostMessageW(window, WM_APP_MENU, 0, 0)
+        else:
+            self._icon.update_menu()
+
+    def notify(self, message: str, title: str) -> None:
+        if self._icon.HAS_NOTIFICATION:
+            self._icon.notify(_fit(message, MESSAGE), _fit(title, MESSAGE_TITLE))
+
+    def stop(self) -> None:
+        self._icon.stop()
+
+    @staticmethod
+    def _setup(icon: Any) -> None:
+        icon.visible = True
+
+    def _item(self, item: Item) -> Any:
+        if item.text == SEPARATOR.text:
+            return self._pystray.Menu.SEPARATOR
+        children = item.submenu
+        action: Any = lambda icon: item(icon)  # noqa: E731 - pystray counts its arguments
+        if children is not None:
+            below = children() if callable(children) else children
+            action = self._pystray.Menu(*(self._item(child) for child in below))
+        checked = None if item.checked is None else (lambda _, value=item.checked: value)
+        return self._pystray.MenuItem(
+            item.text.replace("&", "&&") if sys.platform == "win32" else item.text,
+            action,
+            checked=checked,
+            default=item.default,
+            enabled=item.enabled,
+            visible=item.visible,
+        )
+
+    def _handle_windows_messages(
+        self, ended: Callable[[], None], resumed: Callable[[], None]
+    ) -> None:
+        """pystray answers 0 to messages that it does not know; to WM_QUERYENDSESSION that is a
+        veto against shutting down."""
+        handlers = getattr(self._icon, "_message_handlers", None)
+        if not isinstance(handlers, dict):
+            return
+
+        def end(w: int, _: int) -> int:
+            if w:
+                ended()
+            return 0
+
+        def power(w: int, _: int) -> int:
+            if w == PBT_APMRESUMEAUTOMATIC:
+                resumed()
+            return 1
+
+        def menu(_w: int, _l: int) -> int:
+            self._icon.update_menu()
+            return 0
+
+        handlers[WM_QUERYENDSESSION] = lambda w, _: 1
+        handlers[WM_ENDSESSION] = end
+        handlers[WM_POWERBROADCAST] = power
+        handlers[WM_APP_MENU] = menu
+
+
+def _best(pictures: Sequence[Image]) -> Image:
+    return max(pictures, key=lambda picture: picture.width)
+
+
+def _fit(text: str, length: int) -> str:
+    from tfgpu_tray.tray.view import cut
+
+    return cut(text, length)

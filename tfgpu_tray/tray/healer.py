@@ -1,0 +1,105 @@
+"""Runs `repair` and `undo` as processes of their own: neither takes the other along.
+
+The tray may end while a repair works, and it finds it again when it starts: what a repair does
+stands in the journal, and its lock says whether it still lives.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How it ended."""
+
+    prefix: Path
+    command: str  # "repair" or "undo"
+    state: str  # as the journal calls it; "nothing-to-do", or "failed" when it did not start
+    text: str  # one sentence
+    verdict: str | None = None  # of the environment afterwards
+
+
+class Healer:
+    def __init__(self, command: tuple[str, ...], folder: Path, ended: Callable[[Outcome], None]):
+        """*ended* is called from a thread of its own when a repair or an undo has ended."""
+        self._command, self._folder, self._ended = command, folder, ended
+        self._lock = threading.Lock()
+        self._active: set[Path] = set()
+        self._processes: dict[int, Path] = {}
+
+    @property
+    def processes(self) -> set[int]:
+        """The numbers of the processes at work: they outlive this one."""
+        with self._lock:
+            return set(self._processes)
+
+    def start(self, command: str, prefix: Path) -> bool:
+        """Start a repair or an undo; False when one is at work there already."""
+        with self._lock:
+            if prefix in self._active:
+                return False
+            self._active.add(prefix)
+        name = f"{command} {prefix.name}"
+        threading.Thread(target=self._run, args=(command, prefix), name=name, daemon=True).start()
+        return True
+
+    def _run(self, command: str, prefix: Path) -> None:
+        words = [*self._command, command, "--env", str(prefix), "--yes", "--json"]
+        out, err = self._folder / "last-repair.json", self._folder / "last-repair.log"
+        try:
+            with out.open("wb") as stdout, err.open("wb") as stderr:
+                # To files: with a pipe, the end of this process would end the repair.
+                process = subprocess.Popen(
+                    words,
+                    stdin=subprocess.DEVNULL,
+                    stdout=stdout,
+                    stderr=stderr,
+                    start_new_session=os.name == "posix",
+                    creationflags=_apart(),
+                )
+            with self._lock:
+                self._processes[process.pid] = prefix
+            process.wait()
+            with self._lock:
+                del self._processes[process.pid]
+            outcome = read_outcome(command, prefix, out.read_bytes(), err.read_bytes())
+        except OSError as error:
+            outcome = Outcome(prefix, command, "failed", f"{command} could not start: {error}")
+        with self._lock:
+            self._active.discard(prefix)
+        self._ended(outcome)
+
+
+def read_outcome(command: str, prefix: Path, stdout: bytes, stderr: bytes) -> Outcome:
+    """What the command line said."""
+    try:
+        said: dict[str, Any] = json.loads(stdout)
+    except ValueError:
+        said = {}
+    if "state" not in said:
+        problems = said.get("error") or stderr.decode("utf-8", "replace").split("\n")[-2:-1]
+        why = "; ".join(problems) or "it ended without a word"
+        return Outcome(prefix, command, "failed", why.removeprefix("tfgpu-tray: "))
+    state, note = said["state"], said.get("note") or ""
+    after = said.get("after") or {}
+    if state == "nothing-to-do":
+        reason = said.get("plan", {}).get("reason") or "nothing to do"
+        return Outcome(prefix, command, state, reason, said.get("before", {}).get("verdict"))
+    text = after.get("headline", "") if state in ("done", "undone") else note
+    return Outcome(prefix, command, state, text, after.get("verdict"))
+
+
+def _apart() -> int:
+    """Windows: without a console window, and not ended together with this process."""
+    if sys.platform != "win32":
+        return 0
+    return subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP

@@ -1,0 +1,78 @@
+"""What the user is notified of: transitions, once; reminders by age; nothing while it disturbs.
+
+Pure. `due` compares what holds with what was last told, so that a restart repeats nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfgpu_tray.config import Notifications
+from tfgpu_tray.model import Condition, Judgement, Verdict
+from tfgpu_tray.tray.menu import priced
+from tfgpu_tray.tray.view import View, clock
+
+BAD = (Verdict.BROKEN, Verdict.DEGRADED)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    prefix: Path
+    what: str  # tells whether it has been told: verdict and cause, and the time they began
+    title: str
+    body: str
+    buttons: tuple[str, ...] = ()  # of "repair", "undo", "details"
+    urgent: bool = False
+
+
+def due(view: View, settings: Notifications) -> Iterator[Notice]:
+    """What should be told now that was not."""
+    if not settings.enabled or view.paused_until is not None:
+        return
+    for condition in view.conditions:
+        settled = condition.settled
+        if settled is None or condition.glimpse is not None:
+            continue  # TensorFlow is still to be asked
+        if view.repair_of(condition.prefix) is not None:
+            continue  # what a repair brings is told when it has ended
+        what = _what(condition, settled)
+        told, at = view.told.get(condition.prefix, ("", 0.0))
+        if settled.verdict not in BAD or view.silenced.get((condition.prefix, settled.cause or "")):
+            continue
+        if told != what:
+            yield _trouble(view, condition, settled, what)
+        elif settings.remind is not None and view.now - at >= settings.remind:
+            yield _reminder(view, condition, settled, what)
+
+
+def _what(condition: Condition, settled: Judgement) -> str:
+    return f"{settled.verdict.value} {settled.cause} {condition.since:.3f}"
+
+
+def _trouble(view: View, condition: Condition, settled: Judgement, what: str) -> Notice:
+    name = view.name(condition.prefix)
+    broken = settled.verdict is Verdict.BROKEN
+    title = f"TensorFlow lost its GPU in {name}" if broken else f"GPU support of {name} is at risk"
+    lines = [_sentence(settled.headline)]
+    if settled.who:
+        lines.append(_sentence(settled.who))
+    if settled.offer is not None:
+        lines.append(f"Repair: {priced(settled.offer)}.")
+    elif settled.advice:
+        lines.append(settled.advice)
+    buttons = ("repair", "details") if settled.offer is not None else ("details",)
+    return Notice(condition.prefix, what, title, "\n".join(lines), buttons, urgent=broken)
+
+
+def _reminder(view: View, condition: Condition, settled: Judgement, what: str) -> Notice:
+    first = _trouble(view, condition, settled, what)
+    name = view.name(condition.prefix)
+    title = f"Still {settled.verdict.value} since {clock(condition.since)}: {name}"
+    return Notice(first.prefix, what, title, first.body, first.buttons)
+
+
+def _sentence(text: str) -> str:
+    first = text[:1].upper() + text[1:]
+    return first if first.endswith((".", "!", "?", "…")) else f"{first}."

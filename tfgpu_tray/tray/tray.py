@@ -1,0 +1,325 @@
+"""The tray: shows what the store says, and does what the user clicks.
+
+It has one thread for what it shows and one for what it does, so that neither a slow desktop nor a
+slow action holds up the other or the monitor.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from tfgpu_tray.config import Config
+from tfgpu_tray.model import Depth, Event
+from tfgpu_tray.store.board import Board, Silence
+from tfgpu_tray.tray import notices
+from tfgpu_tray.tray.backends import TrayIcon
+from tfgpu_tray.tray.drawing import draw
+from tfgpu_tray.tray.healer import Healer, Outcome
+from tfgpu_tray.tray.items import MenuItem
+from tfgpu_tray.tray.menu import build
+from tfgpu_tray.tray.notices import Notice
+from tfgpu_tray.tray.status import Status
+from tfgpu_tray.tray.view import Shown, View, icon
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SIZES = (16, 22, 24, 32, 48, 64)
+WORKING = 0.5  # seconds between two pictures of a repair at work
+RINGS = 24  # pictures of the progress ring
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Hands:
+    """What the tray can do on this machine."""
+
+    ask: Callable[..., None]  # Monitor.ask
+    healer: Healer
+    autostart: Callable[[bool], bool]  # set it; returns what it is now
+    starts_at_login: Callable[[], bool]
+    write_details: Callable[[Path | None], Path]  # a text file on one environment, or on all
+    write_configuration: Callable[[], Path]  # the configuration file, written if there was none
+    open_file: Callable[[Path], None]
+    quit: Callable[[], None]
+    woken: Callable[[], None]  # the pause was changed
+
+
+class Tray:
+    def __init__(
+        self,
+        config: Config,
+        board: Board,
+        view: Callable[[], View],
+        hands: Hands,
+        send: Callable[[Notice], bool],
+        withdraw: Callable[[Path], None],
+        quiet: Callable[[], str | None],
+        clock: Callable[[], float] = time.time,
+        *,
+        dark: bool = False,
+    ):
+        """*send* brings a notice to the desktop, False where it cannot; *withdraw* takes back what
+        is shown of an environment; *quiet* says why a notice would disturb now."""
+        self._config, self._board, self._view, self._hands = config, board, view, hands
+        self._send, self._withdraw, self._quiet = send, withdraw, quiet
+        self._clock, self._dark = clock, dark
+        self._icon: TrayIcon | None = None
+        self._shown: Shown | None = None
+        self._listed: tuple[View, bool] | None = None  # what the menu was made from
+        self._pictures: dict[tuple[Status, int | None], list[Image]] = {}
+        self._at_login = False
+        self._undelivered = False
+        self._held_back = ""
+        self._stopped = threading.Event()
+        self._stale = threading.Event()
+        self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        for target in (self._show_all, self._do_all):
+            threading.Thread(target=target, name=f"tray {target.__name__}", daemon=True).start()
+
+    def attach(self, shown: TrayIcon) -> None:
+        """From now on *shown* is kept up to date."""
+        self._icon, self._shown, self._listed = shown, None, None
+        self._do(self._read_autostart)
+        self.refresh()
+
+    def first_pictures(self) -> list[Image]:
+        return self._draw(Shown(Status.UNKNOWN, ""))
+
+    def refresh(self) -> None:
+        """Something may have changed. Returns at once; many calls are one picture."""
+        self._stale.set()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._stale.set()
+        self._jobs.put(lambda: None)
+        if self._icon is not None:
+            self._icon.stop()
+
+    # ---- showing -------------------------------------------------------------------------------
+
+    def _show_all(self) -> None:
+        working = False
+        while not self._stopped.is_set():
+            self._stale.wait(WORKING if working else None)
+            self._stale.clear()
+            if self._stopped.is_set():
+                return
+            try:
+                view = self._view()
+                working = bool(view.repairs)
+                self._show(view)
+                self._notify(view)
+            except Exception:
+                log.exception("the tray could not be brought up to date")
+
+    def _show(self, view: View) -> None:
+        if self._icon is None:
+            return
+        now = icon(view)
+        if now != self._shown:
+            self._shown = now
+            self._icon.show(self._draw(now), now.tooltip)
+        state = (replace(view, now=0.0, told={}), self._at_login)
+        if state != self._listed:  # most desktops close an open menu that is given anew
+            self._listed = state
+            # Read anew when it opens, where the desktop asks, so that its ages are right.
+            self._icon.set_menu(self._items)
+
+    def _items(self) -> list[MenuItem]:
+        return build(self._view(), self, at_login=self._at_login)
+
+    def _draw(self, shown: Shown) -> list[Image]:
+        ring = None if shown.progress is None else round(shown.progress * RINGS)
+        key = (shown.status, ring)
+        if key not in self._pictures:
+            if len(self._pictures) > len(Status):
+                self._pictures.clear()
+            progress = None if ring is None else ring / RINGS
+            self._pictures[key] = [
+                draw(shown.status, size, dark=self._dark, progress=progress) for size in SIZES
+            ]
+        return self._pictures[key]
+
+    def _notify(self, view: View) -> None:
+        for condition in view.conditions:
+            told = view.told.get(condition.prefix)
+            good = condition.settled is not None and condition.settled.verdict.badness == 0
+            if told and told[0] and good and condition.glimpse is None:
+                self._board.tell(condition.prefix, "")
+                self._withdraw(condition.prefix)
+        waiting = list(notices.due(view, self._config.notifications))
+        if not waiting:
+            return
+        reason = self._quiet()
+        if reason is not None:
+            self._hold_back(reason)
+            return
+        self._held_back = ""
+        for notice in waiting:
+            # Written down first: a program that dies in between says too little, never twice.
+            self._board.tell(notice.prefix, notice.what)
+            self._deliver(notice)
+
+    def _hold_back(self, reason: str) -> None:
+        if self._held_back != reason:
+            self._held_back = reason
+            self._event("quiet", f"a notification waits: {reason}")
+
+    def _deliver(self, notice: Notice) -> None:
+        if self._send(notice):
+            self._undelivered = False
+            return
+        if self._icon is not None:
+            self._icon.notify(notice.body, notice.title)
+        if not self._undelivered:
+            self._undelivered = True
+            self._event("quiet", "no notification service answers; the icon and the log tell")
+
+    # ---- what the user does --------------------------------------------------------------------
+
+    def check_now(self) -> None:
+        self._do(self._check_now)
+
+    def repair(self, prefix: Path) -> None:
+        self._do(lambda: self._start("repair", prefix))
+
+    def undo(self, prefix: Path) -> None:
+        self._do(lambda: self._start("undo", prefix))
+
+    def details(self, prefix: Path | None) -> None:
+        self._do(lambda: self._hands.open_file(self._hands.write_details(prefix)))
+
+    def silence(self, prefix: Path, cause: str, kind: Silence | None) -> None:
+        def silence() -> None:
+            self._board.silence(prefix, cause, kind)
+            if kind is not None:
+                self._withdraw(prefix)
+            word = kind.value if kind else "no longer silenced"
+            self._event("silenced", f"{cause}: {word}", prefix)
+
+        self._do(silence)
+
+    def pause(self, seconds: float | None) -> None:
+        self._do(lambda: self._pause(self._clock() + seconds if seconds else None))
+
+    def pause_until_tomorrow(self) -> None:
+        self._do(lambda: self._pause(tomorrow(self._clock())))
+
+    def autostart(self, wanted: bool) -> None:
+        def change() -> None:
+            self._at_login = self._hands.autostart(wanted)
+
+        self._do(change)
+
+    def open_configuration(self) -> None:
+        self._do(lambda: self._hands.open_file(self._hands.write_configuration()))
+
+    def quit(self) -> None:
+        self._do(self._hands.quit)
+
+    def pressed(self, prefix: Path, button: str) -> None:
+        """A button of a notification."""
+        {"repair": self.repair, "undo": self.undo, "details": self.details}[button](prefix)
+
+    def ended(self, outcome: Outcome) -> None:
+        """A repair or an undo has ended."""
+        self._do(lambda: self._tell_outcome(outcome))
+
+    def _do(self, job: Callable[[], None]) -> None:
+        self._jobs.put(job)
+
+    def _do_all(self) -> None:
+        while not self._stopped.is_set():
+            job = self._jobs.get()
+            if self._stopped.is_set():
+                return
+            try:
+                job()
+            except Exception as error:
+                log.exception("what was clicked failed")
+                self._event("failed", f"that did not work: {error}")
+            self.refresh()
+
+    def _check_now(self) -> None:
+        if self._board.paused_until is not None:
+            self._pause(None)
+        self._hands.ask(Depth.TENSORFLOW, forced=True)
+
+    def _start(self, command: str, prefix: Path) -> None:
+        if self._hands.healer.start(command, prefix):
+            self._withdraw(prefix)
+            self._event(command, f"{command} started from the tray", prefix)
+
+    def _pause(self, until: float | None) -> None:
+        self._board.pause(until)
+        self._hands.woken()
+        view = self._view()
+        text = (
+            f"paused until {time.strftime('%H:%M', time.localtime(until))}" if until else "resumed"
+        )
+        self._event("paused" if view.paused_until else "resumed", text)
+
+    def _tell_outcome(self, outcome: Outcome) -> None:
+        """One line after a repair, quiet when it went well; always with what it came to."""
+        self._event(outcome.command, _sentence(outcome), outcome.prefix)
+        self._hands.ask(Depth.STATIC, [outcome.prefix])
+        done = outcome.state in ("done", "undone")
+        name = self._view().name(outcome.prefix)
+        title = {
+            "done": f"{name} is repaired",
+            "undone": f"The repair of {name} is taken back",
+            "nothing-to-do": f"Nothing to repair in {name}",
+        }.get(outcome.state, f"{name} could not be repaired")
+        buttons = ("undo", "details") if outcome.state == "done" else ("details",)
+        self._deliver(Notice(outcome.prefix, "", title, outcome.text, buttons, urgent=not done))
+
+    def _read_autostart(self) -> None:
+        self._at_login = self._hands.starts_at_login()
+
+    def _event(self, kind: str, text: str, prefix: Path | None = None) -> None:
+        self._board.append(Event(kind, prefix, text, self._clock()))
+
+
+def _sentence(outcome: Outcome) -> str:
+    said = {
+        "done": f"{outcome.command} done",
+        "undone": "the repair was taken back",
+        "nothing-to-do": "nothing to do",
+        "rolled-back": "put back, nothing was changed in the end",
+        "stuck": "not everything could be put back",
+    }.get(outcome.state, f"{outcome.command} failed")
+    return f"{said}: {outcome.text}" if outcome.text else said
+
+
+def tomorrow(now: float) -> float:
+    """Six in the morning of the next day, local time."""
+    today = time.localtime(now)
+    return time.mktime((today.tm_year, today.tm_mon, today.tm_mday + 1, 6, 0, 0, 0, 0, -1))
+
+
+def open_file(path: Path) -> None:
+    """With whatever the desktop opens such a file with."""
+    if sys.platform == "win32":
+        os.startfile(path)
+        return
+    opener = "open" if sys.platform == "darwin" else "xdg-open"
+    subprocess.Popen(
+        [opener, str(path)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
