@@ -31,7 +31,8 @@ from tests.fakes import (
 )
 from tests.needs import tool
 from tfgpu_tray.model import Environment
-from tfgpu_tray.monitor.attribution import Attribution, Command, attribute, short
+from tfgpu_tray.monitor.attribution import Attribution, attribute
+from tfgpu_tray.monitor.command_line import Command, short
 from tfgpu_tray.observe.manifest import Manifest, read_manifest
 
 NOW = datetime(2031, 5, 6, 14, 2, 30).timestamp()

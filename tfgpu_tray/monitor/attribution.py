@@ -10,12 +10,21 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from tfgpu_tray.model import Environment
+from tfgpu_tray.monitor.command_line import (
+    CONDA_FAMILY,
+    OURS,
+    WHEELS,
+    Command,
+    named,
+    parse,
+    short,
+)
 from tfgpu_tray.observe.manifest import (
     TENSORFLOW,
     Change,
@@ -29,11 +38,6 @@ from tfgpu_tray.observe.manifest import (
 )
 from tfgpu_tray.observe.packages import normalise
 
-OURS = "tfgpu-tray"
-CONDA_FAMILY = frozenset({"conda", "mamba", "micromamba", "pixi"})
-WHEELS = frozenset({"pip", "uv", "poetry", "pdm"})
-MANAGERS = CONDA_FAMILY | WHEELS | {OURS}
-WIDTH = 120  # characters of a command line that are shown
 NAMED = 8  # changes that are named one by one
 _HISTORY = 256_000  # bytes from the end of conda's history that are read
 _PACKAGES = frozenset({"site", "user", "conda"})  # the sources of changes that are packages
@@ -48,155 +52,10 @@ _OURS_DONE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
-    """A package manager's command line that was seen at work on the environment."""
-
-    words: tuple[str, ...]
-    started: float  # seconds since the epoch
-    pid: int = 0  # 0: it was read in conda's history
-
-
-@dataclass(frozen=True, slots=True)
 class Attribution:
     sentence: str
     changes: tuple[str, ...]
     actor: str  # one of MANAGERS, "hand" or "unknown"
-
-
-# ---- command lines -----------------------------------------------------------------------------
-
-_LAUNCHER = re.compile(r"^(python[\d.]*w?|pypy[\d.]*|sudo|env|nohup|nice|time|exec)$")
-# Options that are not shown. Of the first ones only themselves, of the others the value, too.
-_NOISE = re.compile(
-    r"-(y|qq?|v+)$|--(yes|quiet|verbose|json|no-(input|interaction|color|cache|cache-dir|progress"
-    r"|warn-script-location|python-version-warning)|disable-pip-version-check)$"
-)
-_VALUED = re.compile(
-    r"--(progress-bar|cache-dir|timeout|retries|log|report|root-user-action|python|color|cert"
-    r"|config-file|link-mode|directory|project|manifest-path)$"
-)
-_CONDA_VALUED = frozenset(["-p", "--prefix", "-n", "--name", "--root-prefix"])
-_SECRET = ("--index-url", "--extra-index-url", "--default-index", "--index", "--token", "--proxy")
-_SECRET_WORD = re.compile(r"token|passw|secret|auth|credential|api-?key|username", re.IGNORECASE)
-# What stands behind these, or behind no option, is what the user asked for.
-_BEFORE_A_NAME = re.compile(
-    r"-[Ue]$|--(upgrade|user|force-reinstall|no-deps|pre|editable)$|[^-]", re.DOTALL
-)
-
-
-def short(command: Command) -> str:
-    """What the user typed, as a person would repeat it.
-
-    Without the environment, which is known, and without anything that could be a credential: values
-    of index options, every URL that stands behind an option, and the places of all others.
-    """
-    manager, arguments = _parse(command.words)
-    if not manager:
-        return _shown(_program(command.words[0]))[:WIDTH] if command.words else "a program"
-    kept = [manager]
-    swallow = False  # the value of an option that is not shown
-    for word in arguments:
-        hidden = _hides(word, manager)
-        if hidden is not None:
-            swallow = hidden
-            continue
-        if swallow or _NOISE.match(word):
-            swallow = False
-            continue
-        is_value = _BEFORE_A_NAME.match(kept[-1]) is None
-        text = _shown(word)
-        if not text or ("://" in word and (is_value or word.startswith("-"))):
-            if is_value:
-                kept.pop()
-        else:
-            kept.append(text)
-    line = " ".join(kept)
-    return line if len(line) <= WIDTH else line[: WIDTH - 1].rstrip() + "…"
-
-
-def _parse(words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """The manager that a command line runs, and its arguments; ("", ()) when it runs none."""
-    place = 0
-    while place < len(words):
-        word = words[place]
-        name = _program(word)
-        if name in MANAGERS:
-            arguments = tuple(words[place + 1 :])
-            inner = _parse(tuple(_run_by_conda(arguments))) if name in CONDA_FAMILY else ("", ())
-            return inner if inner[0] else (name, arguments)
-        if word in ("-X", "-W"):
-            place += 1
-        elif not (_LAUNCHER.match(name) or word.startswith("-") or "=" in word):
-            break
-        place += 1
-    return "", ()
-
-
-def _run_by_conda(arguments: tuple[str, ...]) -> Iterator[str]:
-    """The command inside `conda run -n tf COMMAND…`."""
-    if arguments[:1] != ("run",):
-        return
-    rest = iter(arguments[1:])
-    for word in rest:
-        if word in _CONDA_VALUED or word == "--cwd":
-            next(rest, None)
-        elif not word.startswith("-"):
-            yield word
-            yield from rest
-
-
-def _program(word: str) -> str:
-    """`/envs/tf/bin/pip3.10`, `…/pip/__main__.py` and `pip.exe` are all pip."""
-    parts = re.split(r"[\\/]", word)
-    last = (
-        parts[-2] if parts[-1] in ("__main__.py", "__pip-runner__.py") and parts[1:] else parts[-1]
-    )
-    name = re.sub(r"(\.exe|-script\.pyw?)$", "", last.lower()).replace("tfgpu_tray", OURS)
-    return "pip" if re.match(r"^pip[\d.]*$", name) else name
-
-
-def _hides(word: str, manager: str) -> bool | None:
-    """None when *word* may be shown, else whether its value, to be hidden too, comes next."""
-    option, joined, _ = word.partition("=")
-    if not option.startswith("-") or option == "-":
-        return None
-    shorts = ["-i"] if manager in ("pip", "uv") else []
-    shorts += ["-p"] if manager in CONDA_FAMILY | {"uv"} else []
-    shorts += ["-n"] if manager in CONDA_FAMILY else []
-    if not option.startswith("--"):
-        return (option in shorts and not joined) if option[:2] in shorts else None
-    hidden = (
-        _VALUED.match(option) is not None
-        or (manager in CONDA_FAMILY and option in _CONDA_VALUED)
-        or (len(option) > 3 and any(s.startswith(option) for s in _SECRET))  # pip takes "--extra"
-        or _SECRET_WORD.search(option) is not None
-    )
-    return not joined if hidden else None
-
-
-def _shown(word: str) -> str:
-    """One word without what should not be seen; "" when nothing of it should."""
-    _, url, rest = word.partition("://")
-    host = rest.partition("/")[0]
-    secret = re.search(r":.*@", rest if url else word, re.DOTALL)
-    if secret or "@" in host or (url and ("?" in rest or "/t/" in rest)):
-        return ""
-    if url or re.match(r"^([\\/]|[A-Za-z]:[\\/])", word):
-        word = "…/" + re.split(r"[\\/]", word.rstrip("\\/"))[-1]
-    word = word.encode("utf-8", "replace").decode().replace("`", "'")
-    return "".join(c if c.isprintable() else " " for c in word).strip()
-
-
-def _named(command: Command) -> set[str]:
-    """Normalised names of what a command line asks for: requirements, conda specs, wheels."""
-    found = set()
-    for word in _parse(command.words)[1]:
-        base = re.split(r"::|[\\/]", word)[-1]
-        if base.endswith((".whl", ".conda", ".tar.bz2")):
-            base = base.partition("-")[0] if base.endswith(".whl") else base.rsplit("-", 2)[0]
-        if match := re.match(r"[A-Za-z0-9](?:[\w.-]*\w)?(?=$|[\s\[<>=!~@;])", base):
-            found.add(normalise(match[0]))
-    return found
 
 
 # ---- the sentence ------------------------------------------------------------------------------
@@ -252,7 +111,7 @@ class _Case:
         wheel = self._installer(change)
         command = self._command(change, wheel)
         if command is not None:
-            actor, who = _parse(command.words)[0], f"`{short(command)}`"
+            actor, who = parse(command.words)[0], f"`{short(command)}`"
         else:
             actor = who = self._package_manager(change, wheel) or ""
         if harm := self._interruption(change, command, wheel):
@@ -272,7 +131,7 @@ class _Case:
         first = self.changes[0]
         if matters(first):
             return first
-        asked = {name for command in self.commands for name in _named(command)}
+        asked = {name for command in self.commands for name in named(command)}
         return next((c for c in self.changes if c.name in asked), first)
 
     # ---- who ---------------------------------------------------------------------------------
@@ -299,13 +158,13 @@ class _Case:
 
         def fits(command: Command) -> tuple[bool, bool, float]:
             removes = not _REMOVES.isdisjoint(command.words)
-            named = (change.became or change.name) in _named(command)
-            return named, removes == (change.new is None), command.started
+            is_named = (change.became or change.name) in named(command)
+            return is_named, removes == (change.new is None), command.started
 
         return max(able, key=fits, default=None)
 
     def _is_able(self, command: Command, change: Change, wheel: str | None) -> bool:
-        manager, arguments = _parse(command.words)
+        manager, arguments = parse(command.words)
         # pip builds packages with a second pip, in a folder of its own.
         if not manager or "--dry-run" in arguments or "pip-build-env" in " ".join(arguments):
             return False
@@ -317,7 +176,7 @@ class _Case:
         if change.source == "python":
             return manager in CONDA_FAMILY | {"uv"}
         if change.source == "files" and change.new is None:  # another one shares the folder
-            return not {n for n in _named(command) if TENSORFLOW.match(n)} <= {change.name}
+            return not {n for n in named(command) if TENSORFLOW.match(n)} <= {change.name}
         if self._is_condas(change, wheel):
             return manager in CONDA_FAMILY
         if change.new is not None and manager in WHEELS and not _REMOVES.isdisjoint(arguments):
@@ -458,7 +317,7 @@ class _Case:
         """As in ", because keras-cv 0.9 requires tensorflow>=2.11"; empty when it was asked for."""
         info = self._info(change)
         name = change.became or change.name
-        asked = _named(command) if command else set()
+        asked = named(command) if command else set()
         if info is None or name in asked or _may_be_asked_for(info, command):
             return ""
         site = self.environment.site_packages
@@ -505,7 +364,7 @@ class _Case:
 
 
 def _done_by_us(command: Command) -> str | None:
-    manager, arguments = _parse(command.words)
+    manager, arguments = parse(command.words)
     if manager != OURS:
         return None
     verb = next((word for word in arguments if word in _OURS_DONE), "repair")
@@ -514,7 +373,7 @@ def _done_by_us(command: Command) -> str | None:
 
 def _only_installs(command: Command) -> bool:
     """Whether it never removes a package but to replace it, as pip does."""
-    manager, arguments = _parse(command.words)
+    manager, arguments = parse(command.words)
     return "install" in arguments and (manager == "pip" or (manager == "uv" and "pip" in arguments))
 
 

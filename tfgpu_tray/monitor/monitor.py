@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 from tfgpu_tray.model import Condition, Depth, Environment, Event, Judgement, Verdict
-from tfgpu_tray.monitor.attribution import Command, attribute
+from tfgpu_tray.monitor.attribution import attribute
+from tfgpu_tray.monitor.command_line import Command
 from tfgpu_tray.monitor.looking import Looker, LookFailed, Sight
 from tfgpu_tray.observe.manifest import Manifest, from_json, to_json
 from tfgpu_tray.observe.processes import Manager
@@ -27,6 +28,7 @@ POLL = 0.5  # seconds between questions whether a repair of ours is still at wor
 RETRY = 300.0  # seconds after which TensorFlow is asked again, when it could not be
 REPEATS = 3  # looks in a row that are thrown away because the environment changed under them
 FOREVER = float("inf")
+OURS = ("tfgpu-tray", "repair")
 
 
 class Senses(Protocol):
@@ -229,6 +231,8 @@ class Monitor:
         """Whether somebody is still at work there; judged is only what has settled."""
         now = self._clock()
         if self._senses.repairing(watched.prefix):
+            if not any(c.words == OURS for c in watched.commands):  # else its pip gets the blame
+                watched.commands.append(Command(OURS, now))
             watched.waiting, watched.not_before = True, now + POLL
             return True
         if working := [m for m in self._managers if m.works_on(watched.prefix)]:
@@ -392,7 +396,7 @@ class Monitor:
         manifest = self._senses.manifest(environment)
         stored = self._board.manifest(prefix)
         before = from_json(stored[1]) if stored else None
-        if before != manifest:
+        if before != manifest and manifest.complete:
             self._board.keep_manifest(prefix, to_json(manifest))
         if stored is None or before is None:
             return

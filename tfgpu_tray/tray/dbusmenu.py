@@ -10,12 +10,14 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Annotated, Any, Protocol
+from typing import Annotated
 
 from dbus_fast import DBusError, ErrorType, PropertyAccess, Variant
 from dbus_fast.annotations import DBusBool, DBusInt32, DBusSignature, DBusStr, DBusUInt32
 from dbus_fast.annotations import DBusVariant as AnyValue
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_property, dbus_signal
+
+from tfgpu_tray.tray.items import SEPARATOR, Item, Menu
 
 log = logging.getLogger("tfgpu_tray.tray.sni")
 
@@ -31,49 +33,6 @@ Events = Annotated[list[tuple[int, str, Variant, int]], DBusSignature("a(isvu)")
 NodeLayout = tuple[int, Properties, list[Variant]]
 Layout = Annotated[tuple[int, NodeLayout], DBusSignature("u(ia{sv}av)")]  # revision, node
 NODE = "(ia{sv}av)"  # id, properties, children, each a variant of the same type
-
-
-class Item(Protocol):
-    """What pystray.MenuItem offers; calling it with the icon runs its action."""
-
-    @property
-    def text(self) -> str: ...
-    @property
-    def checked(self) -> bool | None: ...
-    @property
-    def radio(self) -> bool: ...
-    @property
-    def enabled(self) -> bool: ...
-    @property
-    def visible(self) -> bool: ...
-    @property
-    def default(self) -> bool: ...
-    @property
-    def submenu(self) -> Menu | None: ...
-    def __call__(self, icon: Any) -> object: ...
-
-
-Menu = Iterable[Item] | Callable[[], Iterable[Item]]
-"""Read anew at every update: a callable, or an iterable like pystray.Menu, may be dynamic.
-The bus waits meanwhile, so what it computes should be at hand."""
-
-
-@dataclass(frozen=True, slots=True)
-class MenuItem:
-    text: str
-    action: Callable[[Any], object] | None = None  # is given the icon
-    checked: bool | None = None  # None: cannot be checked
-    radio: bool = False
-    enabled: bool = True
-    visible: bool = True
-    default: bool = False  # what a click on the icon itself runs
-    submenu: Menu | None = None
-
-    def __call__(self, icon: Any) -> object:
-        return self.action(icon) if self.action else None
-
-
-SEPARATOR = MenuItem("- - - -")  # pystray's separator is known by the same text
 
 
 def shown(menu: Menu | None) -> list[Item]:

@@ -18,7 +18,8 @@ from typing import Any
 
 from dbus_fast.aio.message_bus import MessageBus
 
-from tfgpu_tray.tray.dbusmenu import SEPARATOR, DBusMenu, Item, Menu, MenuItem
+from tfgpu_tray.tray.dbusmenu import DBusMenu
+from tfgpu_tray.tray.items import SEPARATOR, Item, Menu, MenuItem
 from tfgpu_tray.tray.statusnotifier import (
     CALL_SECONDS,
     ITEM_PATH,

@@ -165,7 +165,7 @@ async def _connect(address: str) -> MessageBus:
 async def _hang_up(bus: MessageBus) -> None:
     bus.disconnect()
     try:
-        await bus.wait_for_disconnect()
+        await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
     except (OSError, EOFError):
         pass  # the bus was faster
 
