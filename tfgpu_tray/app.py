@@ -16,7 +16,7 @@ from tfgpu_tray.store.board import Standing
 from tfgpu_tray.survey import Survey
 
 if TYPE_CHECKING:
-    from tfgpu_tray.autostart import Autostart
+    from tfgpu_tray.autostart.autostart import Autostart
     from tfgpu_tray.installer.target import Wishes
     from tfgpu_tray.model import Environment
     from tfgpu_tray.repair.transaction import Telling, Workshop
@@ -116,7 +116,7 @@ class App:
         )
 
     def autostart(self) -> Autostart:
-        from tfgpu_tray.autostart import Autostart
+        from tfgpu_tray.autostart.autostart import Autostart
 
         usual = self.data_dir == default_data_dir()
         own_config = self.config_file if self.config_file != default_config_path() else None

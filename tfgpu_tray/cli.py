@@ -64,7 +64,7 @@ def main(
 
 def _expected(error: Exception) -> int | None:
     """The exit code for an error that has a sentence for the user; None for a bug."""
-    from tfgpu_tray.autostart import AutostartError
+    from tfgpu_tray.autostart.entry import AutostartError
     from tfgpu_tray.installer.target import NoTarget
     from tfgpu_tray.repair.transaction import Refused
     from tfgpu_tray.store.database import StoreUnusable

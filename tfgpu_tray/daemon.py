@@ -20,6 +20,7 @@ from filelock import Timeout
 
 from tfgpu_tray import words
 from tfgpu_tray.app import App
+from tfgpu_tray.autostart.entry import AutostartError
 from tfgpu_tray.model import Depth, Event
 from tfgpu_tray.monitor.looking import CommandLooker
 from tfgpu_tray.monitor.monitor import Monitor
@@ -30,6 +31,7 @@ from tfgpu_tray.observe.environments import homes_of_environments
 from tfgpu_tray.store.locks import watcher_lock
 
 if TYPE_CHECKING:
+    from tfgpu_tray.autostart.autostart import Autostart
     from tfgpu_tray.face import Face
 
 BEAT = 30.0  # seconds between looks at the clock
@@ -74,7 +76,7 @@ def _watch(app: App, say: Say, stopped: StopSocket, headless: bool) -> None:
         app.board.append(event)
         tell(event)
 
-    _introduce(app, say)
+    introduce(app, say, record)
     woken = threading.Event()
     faces: list[Face] = []
 
@@ -201,7 +203,7 @@ def _end_children(survivors: set[int]) -> None:
 # ---- what is said ------------------------------------------------------------------------------
 
 
-def _introduce(app: App, say: Say) -> None:
+def introduce(app: App, say: Say, record: Callable[[str, str], None]) -> None:
     """What was found, in the first seconds, before anything slow."""
     if app.journal.unfinished():
         from tfgpu_tray.repair.transaction import Telling
@@ -211,6 +213,7 @@ def _introduce(app: App, say: Say) -> None:
             event = Event("recovered", repair.prefix, text, time.time())
             app.board.append(event)
             say(as_data(event))
+    _correct_autostart(app.autostart(), record)
     judged, others = app.survey().find()
     host, driver = app.observer.machine(Depth.STATIC)
     texts = [
@@ -223,6 +226,20 @@ def _introduce(app: App, say: Say) -> None:
     texts.append("what happens is printed here; Ctrl-C ends it")
     for text in texts:
         say({"kind": "start", "prefix": None, "text": text, "line": _line(text)})
+
+
+def _correct_autostart(autostart: Autostart, record: Callable[[str, str], None]) -> None:
+    """An entry that starts nothing at login any more is mended, and recorded."""
+    try:
+        corrected = autostart.refresh()
+    except AutostartError as error:
+        log.info("starting at login: %s", error)
+    else:
+        if corrected:
+            record(
+                "autostart",
+                "the entry that starts it at login pointed to a Python that is gone; corrected",
+            )
 
 
 def as_data(event: Event) -> dict[str, Any]:

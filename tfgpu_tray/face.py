@@ -14,6 +14,7 @@ from tfgpu_tray.app import App
 from tfgpu_tray.config import default_text
 from tfgpu_tray.monitor.monitor import Monitor
 from tfgpu_tray.monitor.resume import watch_for_sleep
+from tfgpu_tray.tray.artwork import Artwork, CannotDraw
 from tfgpu_tray.tray.backends import NO_TRAY, NoTray, open_icon
 from tfgpu_tray.tray.healer import Healer, Outcome
 from tfgpu_tray.tray.loop import LoopThread
@@ -45,11 +46,12 @@ class Face:
         self._loop = LoopThread()
         self._told_hosted: bool | None = None
         self._healer = Healer(app.command, app.data_dir / "logs", self._ended)
-        self._notifier = Notifier(self._pressed, _icon_file(app.data_dir))
         self._loop.submit(watch_for_sleep(resumed))
         dark = app.config.panel == "dark"
         if app.config.panel is None:
             dark = self._answer(panel_is_dark(app.environ), False)
+        artwork = Artwork(app.data_dir / "artwork", dark)
+        self._notifier = Notifier(self._pressed, artwork.emblem)
         self._tray = Tray(
             app.config,
             app.board,
@@ -58,7 +60,7 @@ class Face:
             send=lambda notice: self._answer(self._notifier.send(notice), False),
             withdraw=lambda prefix: self._answer(self._notifier.clear(prefix), None),
             quiet=lambda: self._answer(quiet(app.environ), None),
-            dark=dark,
+            artwork=artwork,
         )
         self._open(stop, resumed)
 
@@ -82,7 +84,7 @@ class Face:
                 ended=stop,
                 resumed=resumed,
             )
-        except NoTray as error:
+        except (NoTray, CannotDraw) as error:
             self._record("tray", f"watching without an icon: {error}")
         else:
             self._tray.attach(icon)
@@ -121,8 +123,14 @@ class Face:
 
     def _view(self) -> View:
         app = self._app
-        at_work = app.repairs_at_work()
-        return read_view(app.board, app.journal, at_work, self._monitor.checking, time.time())
+        return read_view(
+            app.board,
+            app.journal,
+            app.repairs_at_work(),
+            time.time(),
+            starting=self._healer.active,
+            checking=self._monitor.checking,
+        )
 
     def _write_details(self, prefix: Path | None) -> Path:
         conditions = [c for c in self._app.board.conditions() if prefix in (None, c.prefix)]
@@ -153,13 +161,3 @@ class Face:
             future.cancel()
             log.info("the desktop did not answer: %r", error)
             return otherwise
-
-
-def _icon_file(folder: Path) -> Path:
-    """The product's icon as a file, which notification services want."""
-    from tfgpu_tray.tray.drawing import emblem
-
-    path = folder / "tfgpu-tray.png"
-    if not path.exists():
-        emblem(128).save(path)
-    return path

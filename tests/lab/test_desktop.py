@@ -52,7 +52,14 @@ def installed() -> None:
 def desktop(installed: None) -> Iterator[Desktop]:
     with Desktop() as desktop:
         yield desktop
-        desktop.screenshot("end")
+
+
+@pytest.fixture
+def artefacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the pictures of failures go that a test provokes."""
+    folder = tmp_path / "screens"
+    monkeypatch.setenv("TFGPU_ARTEFACTS", str(folder))
+    return folder
 
 
 @pytest.fixture
@@ -125,6 +132,7 @@ def test_an_icon_is_seen_in_its_colour(desktop: Desktop, icon: Icon, colour: Col
     assert desktop.wait_for_icon().colour is Colour.GREEN
     icon.icon = painted(colour)
     box = desktop.wait_for_icon(colour).box
+    desktop.screenshot("seen")
     assert desktop.icon_colour() is colour
     tray = desktop.tray_area()
     assert tray.left <= box.left < box.right <= tray.right
@@ -242,7 +250,7 @@ def test_a_notification_is_replaced_and_dismissed(desktop: Desktop) -> None:
     assert desktop.notified()[-1].closed == 2  # dismissed by the user
 
 
-def test_do_not_disturb_holds_notifications_back(desktop: Desktop) -> None:
+def test_do_not_disturb_holds_notifications_back(desktop: Desktop, artefacts: Path) -> None:
     desktop.pause_notifications()
     notify(desktop, "Quiet")
     desktop.wait_for_notification("Quiet", shown=False)
@@ -269,7 +277,7 @@ def test_dunst_stays_away_until_it_is_started(desktop: Desktop) -> None:
     ]
 
 
-def test_parts_are_left_out() -> None:
+def test_parts_are_left_out(artefacts: Path) -> None:
     with Desktop(panel=False, notifications=False) as desktop:
         names = {process.name() for process in inhabitants(desktop.environ["XDG_RUNTIME_DIR"])}
         assert {"Xvfb", "openbox", "dbus-daemon"} <= names
@@ -304,28 +312,26 @@ def test_nothing_is_left_behind() -> None:
 
 
 def test_a_start_that_fails_says_why_and_leaves_nothing_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    artefacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dunst = tmp_path / "dunst"
     dunst.write_text("#!/bin/sh\necho 'the font is missing' >&2\nexit 3\n")
     dunst.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setenv("TFGPU_ARTEFACTS", str(tmp_path / "screens"))
     desktop = Desktop()
     with pytest.raises(DesktopError) as raised, desktop:
         pass
     assert "dunst ended with 3 and printed:\nthe font is missing" in str(raised.value)
-    (picture,) = (tmp_path / "screens").iterdir()
+    (picture,) = artefacts.iterdir()
     assert str(picture) in str(raised.value)
     assert inhabitants(desktop.environ["XDG_RUNTIME_DIR"]) == []
     assert not desktop.folder.exists()
 
 
-def test_a_failing_test_leaves_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TFGPU_ARTEFACTS", str(tmp_path))
+def test_a_failing_test_leaves_a_picture(artefacts: Path) -> None:
     with pytest.raises(ZeroDivisionError), Desktop(panel=False):
         _ = 1 / 0
-    (picture,) = tmp_path.iterdir()
+    (picture,) = artefacts.iterdir()
     assert picture.name == "test_a_failing_test_leaves_a_picture-failure.png"
     with Image.open(picture) as image:
         assert image.size == (1024, 768)

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from tfgpu_tray.model import Condition, Depth, Environment, Event, Judgement, Verdict
 from tfgpu_tray.monitor.attribution import attribute
-from tfgpu_tray.monitor.command_line import Command
+from tfgpu_tray.monitor.command_line import Command, short
 from tfgpu_tray.monitor.looking import Looker, LookFailed, Sight
 from tfgpu_tray.observe.manifest import Manifest, from_json, to_json
 from tfgpu_tray.observe.processes import Manager
@@ -257,7 +257,8 @@ class Monitor:
 
     def _wait_for(self, watched: _Watched, working: Sequence[Manager]) -> None:
         if not watched.waiting:
-            text = f"{working[0]} is at work; looking when it has finished"
+            command = short(Command(working[0].words, working[0].started))
+            text = f"`{command}` is at work; looking when it has finished"
             self._event("waiting", watched.prefix, text)
         seen = {c.pid for c in watched.commands}
         new = [Command(m.words, m.started, m.pid) for m in working if m.pid not in seen]

@@ -15,6 +15,8 @@ from tfgpu_tray.tray.loop import LoopThread
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from tfgpu_tray.tray.artwork import Pixmap
+
 TITLE, MESSAGE, MESSAGE_TITLE = 127, 255, 63  # UTF-16 units that Windows' structures hold
 WM_QUERYENDSESSION, WM_ENDSESSION, WM_POWERBROADCAST = 0x0011, 0x0016, 0x0218
 WM_APP_MENU = 0x8001
@@ -30,7 +32,7 @@ log = logging.getLogger(__name__)
 class TrayIcon(Protocol):
     """What the tray needs of an icon; every method may be called from any thread."""
 
-    def show(self, pictures: Sequence[Image], title: str) -> None: ...
+    def show(self, pictures: Sequence[Pixmap], title: str) -> None: ...
     def set_menu(self, menu: Menu) -> None: ...
     def notify(self, message: str, title: str) -> None: ...
     def stop(self) -> None: ...
@@ -43,7 +45,7 @@ class NoTray(Exception):
 def open_icon(
     environ: Mapping[str, str],
     loop: LoopThread,
-    first: Sequence[Image],
+    first: Sequence[Pixmap],
     title: str,
     *,
     hosted: Callable[[bool], None],
@@ -89,7 +91,7 @@ class StatusNotifierIcon:
     def __init__(
         self,
         loop: LoopThread,
-        first: Sequence[Image],
+        first: Sequence[Pixmap],
         title: str,
         hosted: Callable[[bool], None],
     ):
@@ -99,7 +101,7 @@ class StatusNotifierIcon:
         self._loop = loop
         loop.submit(self._icon.serve())
 
-    def show(self, pictures: Sequence[Image], title: str) -> None:
+    def show(self, pictures: Sequence[Pixmap], title: str) -> None:
         self._icon.icon, self._icon.title = list(pictures), title
 
     def set_menu(self, menu: Menu) -> None:
@@ -152,7 +154,7 @@ class PystrayIcon:
     def __init__(
         self,
         pystray: Any,
-        first: Sequence[Image],
+        first: Sequence[Pixmap],
         title: str,
         ended: Callable[[], None],
         resumed: Callable[[], None],
@@ -162,7 +164,7 @@ class PystrayIcon:
         self._handle_windows_messages(ended, resumed)
         self._icon.run_detached(self._setup)
 
-    def show(self, pictures: Sequence[Image], title: str) -> None:
+    def show(self, pictures: Sequence[Pixmap], title: str) -> None:
         self._icon.icon, self._icon.title = _best(pictures), _fit(title, TITLE)
 
     def set_menu(self, menu: Menu) -> None:
@@ -235,8 +237,13 @@ class PystrayIcon:
         handlers[WM_APP_MENU] = menu
 
 
-def _best(pictures: Sequence[Image]) -> Image:
-    return max(pictures, key=lambda picture: picture.width)
+def _best(pixmaps: Sequence[Pixmap]) -> Image:
+    """The largest one, in Pillow's form, which pystray wants."""
+    from PIL import Image
+
+    width, height, argb = max(pixmaps, key=lambda pixmap: pixmap[0])
+    alpha, red, green, blue = Image.frombytes("RGBA", (width, height), argb).split()
+    return Image.merge("RGBA", (red, green, blue, alpha))
 
 
 def _fit(text: str, length: int) -> str:

@@ -98,12 +98,12 @@ def draw(
     return picture
 
 
-def emblem(size: int) -> Image.Image:
+def emblem(size: int, status: Status = Status.OK) -> Image.Image:
     """The product's icon, for a launcher or a notification: on a tile, as no panel is known."""
     tile = Layer(size, size / 64)
     tile.rectangle(0, 0, 64, 64, 14)
     picture = Image.new("RGB", (size, size), TILE)
-    inner = draw(Status.OK, max(1, size * 3 // 4), dark=True)
+    inner = draw(status, max(1, size * 3 // 4), dark=True)
     picture.paste(inner, ((size - inner.width) // 2,) * 2, inner)
     picture.putalpha(tile.shrunk())
     return picture

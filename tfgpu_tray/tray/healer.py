@@ -37,6 +37,12 @@ class Healer:
         self._processes: dict[int, Path] = {}
 
     @property
+    def active(self) -> frozenset[Path]:
+        """Environments in which it started something that has not ended."""
+        with self._lock:
+            return frozenset(self._active)
+
+    @property
     def processes(self) -> set[int]:
         """The numbers of the processes at work: they outlive this one."""
         with self._lock:

@@ -52,7 +52,7 @@ def _repairs(view: View, actions: Actions) -> Iterator[MenuItem]:
     """What can be mended now, at the top of the menu."""
     for condition in view.conditions:
         offer = view.judged(condition).offer
-        if offer is None or view.repair_of(condition.prefix) is not None:
+        if offer is None or view.is_being_repaired(condition.prefix):
             continue
         where = f" in {view.name(condition.prefix)}" if len(view.conditions) > 1 else ""
         text = f"Repair now{where}: {priced(offer)}"
@@ -73,8 +73,8 @@ def _about(view: View, condition: Condition, actions: Actions) -> Iterator[MenuI
     for text in shown.also[:3]:
         yield _line(f"also: {text}")
     yield _line(f"since {clock(condition.since)}")
-    if repair := view.repair_of(prefix):
-        yield _line(f"being repaired: {repair.phase or 'starting'}")
+    if view.is_being_repaired(prefix):
+        yield _line(f"being repaired: {view.doing(prefix)}")
     elif shown.offer is not None:
         yield SEPARATOR
         yield MenuItem(
@@ -86,7 +86,7 @@ def _about(view: View, condition: Condition, actions: Actions) -> Iterator[MenuI
         yield SEPARATOR
         yield _line(f"What you can do: {shown.advice}")
     yield SEPARATOR
-    if prefix in view.undoable and view.repair_of(prefix) is None:
+    if prefix in view.undoable and not view.is_being_repaired(prefix):
         started = clock(view.undoable[prefix].started)
         yield MenuItem(f"Undo the repair of {started}", _do(actions.undo, prefix))
     yield from _silences(view, condition, actions)

@@ -6,12 +6,13 @@ Pure. `due` compares what holds with what was last told, so that a restart repea
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tfgpu_tray.config import Notifications
 from tfgpu_tray.model import Condition, Judgement, Verdict
 from tfgpu_tray.tray.menu import priced
+from tfgpu_tray.tray.status import Status
 from tfgpu_tray.tray.view import View, clock
 
 BAD = (Verdict.BROKEN, Verdict.DEGRADED)
@@ -24,6 +25,7 @@ class Notice:
     title: str
     body: str
     buttons: tuple[str, ...] = ()  # of "repair", "undo", "details"
+    status: Status = Status.UNKNOWN
     urgent: bool = False
 
 
@@ -35,7 +37,7 @@ def due(view: View, settings: Notifications) -> Iterator[Notice]:
         settled = condition.settled
         if settled is None or condition.glimpse is not None:
             continue  # TensorFlow is still to be asked
-        if view.repair_of(condition.prefix) is not None:
+        if view.is_being_repaired(condition.prefix):
             continue  # what a repair brings is told when it has ended
         what = _what(condition, settled)
         told, at = view.told.get(condition.prefix, ("", 0.0))
@@ -63,14 +65,15 @@ def _trouble(view: View, condition: Condition, settled: Judgement, what: str) ->
     elif settled.advice:
         lines.append(settled.advice)
     buttons = ("repair", "details") if settled.offer is not None else ("details",)
-    return Notice(condition.prefix, what, title, "\n".join(lines), buttons, urgent=broken)
+    status = Status.BROKEN if broken else Status.DEGRADED
+    return Notice(condition.prefix, what, title, "\n".join(lines), buttons, status, broken)
 
 
 def _reminder(view: View, condition: Condition, settled: Judgement, what: str) -> Notice:
     first = _trouble(view, condition, settled, what)
     name = view.name(condition.prefix)
     title = f"Still {settled.verdict.value} since {clock(condition.since)}: {name}"
-    return Notice(first.prefix, what, title, first.body, first.buttons)
+    return replace(first, title=title, urgent=False)
 
 
 def _sentence(text: str) -> str:

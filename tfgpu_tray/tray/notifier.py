@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfgpu_tray.tray.notices import Notice
+from tfgpu_tray.tray.status import Status
 
 if TYPE_CHECKING:
     from desktop_notifier import DesktopNotifier
@@ -25,9 +26,10 @@ log = logging.getLogger(__name__)
 class Notifier:
     """All of it runs on one loop, which must keep running; what is pressed comes from there."""
 
-    def __init__(self, pressed: Callable[[Path, str], None], icon: Path):
-        """*pressed* gets the environment and one of "repair", "undo", "details"."""
-        self._pressed, self._icon = pressed, icon
+    def __init__(self, pressed: Callable[[Path, str], None], emblem: Callable[[Status], Path]):
+        """*pressed* gets the environment and one of "repair", "undo", "details"; *emblem* is the
+        picture file for a state."""
+        self._pressed, self._emblem = pressed, emblem
         self._service: DesktopNotifier | None = None
         self._shown: dict[Path, str] = {}  # environment → the identifier of what is shown of it
 
@@ -59,7 +61,7 @@ class Notifier:
         if self._service is None:
             # Its own words on a missing service would be a traceback for each notification.
             logging.getLogger("desktop_notifier").setLevel(logging.CRITICAL)
-            self._service = DesktopNotifier(NAME, Icon(path=self._icon))
+            self._service = DesktopNotifier(NAME, Icon(path=self._emblem(Status.OK)))
         capabilities = await self._service.get_capabilities()  # unlike `send` it tells of failure
         await self.clear(notice.prefix)
         names = {c.name for c in capabilities}
@@ -72,6 +74,7 @@ class Notifier:
         self._shown[notice.prefix] = await self._service.send(
             notice.title,
             html.escape(notice.body, quote=False) if markup else notice.body,
+            icon=Icon(path=self._emblem(notice.status)),
             urgency=Urgency.Critical if notice.urgent else Urgency.Normal,
             buttons=buttons,
             on_clicked=self._press(notice.prefix, "details"),

@@ -10,17 +10,19 @@ import asyncio
 import html
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 from dbus_fast import Message, MessageType, NameFlag, PropertyAccess, RequestNameReply
 from dbus_fast.aio.message_bus import MessageBus
 from dbus_fast.annotations import DBusBool, DBusInt32, DBusObjectPath, DBusSignature, DBusStr
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_property, dbus_signal
-from PIL import Image, ImageOps
+
+if TYPE_CHECKING:  # Pillow takes 9 MB, which a program that brings pixmaps does not need
+    from PIL.Image import Image
 
 log = logging.getLogger("tfgpu_tray.tray.sni")
 
@@ -31,8 +33,8 @@ CALL_SECONDS = 5.0  # for one answer over the bus
 
 # dbus-fast cannot read `-> None` where annotations are strings.
 Nothing = Annotated[None, DBusSignature("")]
-Picture = Image.Image | Sequence[Image.Image]
-Pixmap = tuple[int, int, bytes]
+Pixmap = tuple[int, int, bytes]  # width, height, ARGB32 in network byte order
+Picture: TypeAlias = "Image | Sequence[Image] | Sequence[Pixmap]"
 Pixmaps = Annotated[list[Pixmap], DBusSignature("a(iiay)")]
 ToolTip = Annotated[tuple[str, list[Pixmap], str, str], DBusSignature("(sa(iiay)ss)")]
 
@@ -69,17 +71,33 @@ class NoBus(RuntimeError):
 
 
 def pixmaps(picture: Picture | None) -> list[Pixmap]:
-    """Width, height and ARGB32 in network byte order, for each size."""
-    if isinstance(picture, Image.Image):
-        whole, largest = picture.convert("RGBA"), max(picture.size)
-        sizes = {size for size in SIZES if size < largest} | {min(largest, SIZES[-1])}
-        picture = [ImageOps.contain(whole, (size, size)) for size in sorted(sizes)]
-    found = []
-    for image in picture or ():
-        red, green, blue, alpha = image.convert("RGBA").split()
-        data = Image.merge("RGBA", (alpha, red, green, blue)).tobytes()
-        found.append((image.width, image.height, data))
-    return found
+    """One for each size. A single picture is scaled; pixmaps are taken as they are."""
+    if not picture:
+        return []
+    if not isinstance(picture, Sequence):
+        return _converted(_scaled(picture))
+    images = [item for item in picture if not isinstance(item, tuple)]
+    return _converted(images) or [item for item in picture if isinstance(item, tuple)]
+
+
+def _scaled(picture: Image) -> list[Image]:
+    from PIL import ImageOps
+
+    whole, largest = picture.convert("RGBA"), max(picture.size)
+    sizes = {size for size in SIZES if size < largest} | {min(largest, SIZES[-1])}
+    return [ImageOps.contain(whole, (size, size)) for size in sorted(sizes)]
+
+
+def _converted(pictures: Iterable[Image]) -> list[Pixmap]:
+    return [(p.width, p.height, argb(p.convert("RGBA"))) for p in pictures]
+
+
+def argb(picture: Image) -> bytes:
+    """The bytes of an RGBA picture in the order alpha, red, green, blue."""
+    from PIL import Image
+
+    red, green, blue, alpha = picture.split()
+    return Image.merge("RGBA", (alpha, red, green, blue)).tobytes()
 
 
 class StatusNotifierItem(ServiceInterface):

@@ -16,14 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
 
 from tfgpu_tray.config import Config
 from tfgpu_tray.model import Depth, Event
 from tfgpu_tray.store.board import Board, Silence
 from tfgpu_tray.tray import notices
 from tfgpu_tray.tray.backends import TrayIcon
-from tfgpu_tray.tray.drawing import draw
 from tfgpu_tray.tray.healer import Healer, Outcome
 from tfgpu_tray.tray.items import MenuItem
 from tfgpu_tray.tray.menu import build
@@ -31,12 +29,7 @@ from tfgpu_tray.tray.notices import Notice
 from tfgpu_tray.tray.status import Status
 from tfgpu_tray.tray.view import Shown, View, icon
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-SIZES = (16, 22, 24, 32, 48, 64)
 WORKING = 0.5  # seconds between two pictures of a repair at work
-RINGS = 24  # pictures of the progress ring
 
 log = logging.getLogger(__name__)
 
@@ -66,19 +59,17 @@ class Tray:
         send: Callable[[Notice], bool],
         withdraw: Callable[[Path], None],
         quiet: Callable[[], str | None],
+        artwork: Artwork,
         clock: Callable[[], float] = time.time,
-        *,
-        dark: bool = False,
     ):
         """*send* brings a notice to the desktop, False where it cannot; *withdraw* takes back what
         is shown of an environment; *quiet* says why a notice would disturb now."""
         self._config, self._board, self._view, self._hands = config, board, view, hands
         self._send, self._withdraw, self._quiet = send, withdraw, quiet
-        self._clock, self._dark = clock, dark
+        self._artwork, self._clock = artwork, clock
         self._icon: TrayIcon | None = None
         self._shown: Shown | None = None
         self._listed: tuple[View, bool] | None = None  # what the menu was made from
-        self._pictures: dict[tuple[Status, int | None], list[Image]] = {}
         self._at_login = False
         self._undelivered = False
         self._held_back = ""
@@ -94,8 +85,8 @@ class Tray:
         self._do(self._read_autostart)
         self.refresh()
 
-    def first_pictures(self) -> list[Image]:
-        return self._draw(Shown(Status.UNKNOWN, ""))
+    def first_pictures(self) -> list[Pixmap]:
+        return self._artwork.pictures(Status.UNKNOWN)
 
     def refresh(self) -> None:
         """Something may have changed. Returns at once; many calls are one picture."""
@@ -119,7 +110,7 @@ class Tray:
                 return
             try:
                 view = self._view()
-                working = bool(view.repairs)
+                working = view.is_repairing
                 self._show(view)
                 self._notify(view)
             except Exception:
@@ -129,9 +120,10 @@ class Tray:
         if self._icon is None:
             return
         now = icon(view)
+        now = replace(now, progress=stepped(now.progress))
         if now != self._shown:
+            self._icon.show(self._artwork.pictures(now.status, now.progress), now.tooltip)
             self._shown = now
-            self._icon.show(self._draw(now), now.tooltip)
         state = (replace(view, now=0.0, told={}), self._at_login)
         if state != self._listed:  # most desktops close an open menu that is given anew
             self._listed = state
@@ -140,18 +132,6 @@ class Tray:
 
     def _items(self) -> list[MenuItem]:
         return build(self._view(), self, at_login=self._at_login)
-
-    def _draw(self, shown: Shown) -> list[Image]:
-        ring = None if shown.progress is None else round(shown.progress * RINGS)
-        key = (shown.status, ring)
-        if key not in self._pictures:
-            if len(self._pictures) > len(Status):
-                self._pictures.clear()
-            progress = None if ring is None else ring / RINGS
-            self._pictures[key] = [
-                draw(shown.status, size, dark=self._dark, progress=progress) for size in SIZES
-            ]
-        return self._pictures[key]
 
     def _notify(self, view: View) -> None:
         for condition in view.conditions:
@@ -261,6 +241,7 @@ class Tray:
     def _start(self, command: str, prefix: Path) -> None:
         if self._hands.healer.start(command, prefix):
             self._withdraw(prefix)
+            self.refresh()
             self._event(command, f"{command} started from the tray", prefix)
 
     def _pause(self, until: float | None) -> None:
@@ -277,6 +258,8 @@ class Tray:
         self._event(outcome.command, _sentence(outcome), outcome.prefix)
         self._hands.ask(Depth.STATIC, [outcome.prefix])
         done = outcome.state in ("done", "undone")
+        if done:
+            self._board.tell(outcome.prefix, "")  # what was told before is not true any more
         name = self._view().name(outcome.prefix)
         title = {
             "done": f"{name} is repaired",

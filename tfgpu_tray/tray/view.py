@@ -24,6 +24,7 @@ class View:
     now: float
     conditions: tuple[Condition, ...] = ()
     repairs: tuple[Repair, ...] = ()  # at work
+    starting: frozenset[Path] = frozenset()  # where a repair or an undo was started
     undoable: Mapping[Path, Repair] = field(default_factory=dict)  # the newest of each environment
     paused_until: float | None = None
     silenced: Mapping[tuple[Path, str], Silence] = field(default_factory=dict)
@@ -49,9 +50,27 @@ class View:
     def repair_of(self, prefix: Path) -> Repair | None:
         return next((r for r in self.repairs if r.prefix == prefix), None)
 
+    def is_being_repaired(self, prefix: Path) -> bool:
+        return prefix in self.starting or self.repair_of(prefix) is not None
+
+    @property
+    def is_repairing(self) -> bool:
+        return bool(self.repairs or self.starting)
+
+    def doing(self, prefix: Path) -> str:
+        """What a repair of *prefix* does now."""
+        repair = self.repair_of(prefix)
+        return (repair.phase if repair else "") or "looking at what is there"
+
 
 def read_view(
-    board: Board, journal: Journal, repairs: tuple[Repair, ...], checking: Path | None, now: float
+    board: Board,
+    journal: Journal,
+    repairs: tuple[Repair, ...],
+    now: float,
+    *,
+    starting: frozenset[Path] = frozenset(),
+    checking: Path | None = None,
 ) -> View:
     """*repairs* are those of the journal that are really at work."""
     undoable: dict[Path, Repair] = {}
@@ -61,6 +80,7 @@ def read_view(
         now=now,
         conditions=tuple(board.conditions()),
         repairs=repairs,
+        starting=starting,
         undoable=undoable,
         paused_until=board.paused_until,
         silenced=board.silenced(),
@@ -91,11 +111,11 @@ _STATUS = {
 
 
 def icon(view: View) -> Shown:
-    if view.repairs:
-        repair = view.repairs[0]
-        doing = repair.phase or "starting"
-        text = f"Repairing {view.name(repair.prefix)}: {doing}"
-        return Shown(Status.REPAIRING, cut(text, TOOLTIP), repair.fraction)
+    if view.is_repairing:
+        prefix = view.repairs[0].prefix if view.repairs else min(view.starting)
+        repair = view.repair_of(prefix)
+        text = f"Repairing {view.name(prefix)}: {view.doing(prefix)}"
+        return Shown(Status.REPAIRING, cut(text, TOOLTIP), repair.fraction if repair else None)
     if view.paused_until is not None:
         return Shown(Status.PAUSED, f"tfgpu-tray: paused until {clock(view.paused_until)}")
     worst = max((view.judged(c).verdict for c in view.conditions), key=_badness, default=None)
@@ -106,7 +126,7 @@ def icon(view: View) -> Shown:
 
 def headline(view: View) -> str:
     """The first line of the menu."""
-    if view.repairs:
+    if view.is_repairing:
         return icon(view).tooltip
     if view.paused_until is not None:
         return f"Paused until {clock(view.paused_until)}"

@@ -90,6 +90,8 @@ class Session:
         try:
             if error is not None and not isinstance(error, DesktopError):  # which took its own
                 self.screenshot("failure")
+        except OSError:
+            pass  # the X server went, too: the error that is on its way says more
         finally:
             self._end()
 
