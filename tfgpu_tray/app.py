@@ -98,11 +98,11 @@ class App:
         return self._stores[2]
 
     def repairs_at_work(self) -> tuple[Repair, ...]:
-        """Repairs that a living process carries out now; one that was killed holds no lock."""
+        """Repairs that a living process carries out or takes back now; a dead one has no lock."""
         from tfgpu_tray.store.locks import is_held, prefix_lock
 
-        unfinished = self.journal.unfinished()
-        return tuple(r for r in unfinished if is_held(prefix_lock(self.data_dir, r.prefix)))
+        begun = self.journal.at_work()
+        return tuple(r for r in begun if is_held(prefix_lock(self.data_dir, r.prefix)))
 
     def standing(self) -> Standing:
         """What the watcher last saw, from the store alone."""

@@ -35,9 +35,7 @@ def test_options_become_full_paths(linux: Autostart, monkeypatch: pytest.MonkeyP
     ]
 
 
-def test_the_real_interpreter_starts_the_real_program(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_real_interpreter_starts_the_real_program(tmp_path: Path) -> None:
     """As a login does: in the home folder, where files with the names of modules may lie."""
     write(tmp_path / "random.py", "raise SystemExit('not the standard library')")
     command = Autostart({}, tmp_path, registry=None).command()

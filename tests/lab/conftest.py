@@ -1,14 +1,16 @@
-"""The `lab` fixture, and when tests that need it run."""
+"""The fixtures that lab tests share, and when tests that need the lab run."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.lab.desktop import Desktop
 from tests.lab.lab import Lab
-
-STRICT = os.environ.get("TFGPU_TEST_STRICT") == "1"
+from tests.lab.watching import Toys
+from tests.needs import STRICT, lacking
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,9 +22,43 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="lab tests run with TFGPU_TEST_STRICT=1"))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A picture of the desktop as it was when the test failed."""
+    report = yield
+    desktop = getattr(item, "funcargs", {}).get("desktop")
+    if report.when == "call" and report.failed and isinstance(desktop, Desktop):
+        try:
+            report.sections.append(("screen", str(desktop.screenshot("failure"))))
+        except OSError as error:  # the X server went, too
+            report.sections.append(("screen", f"no picture: {error}"))
+    return report
+
+
 @pytest.fixture(scope="session")
 def lab() -> Lab:
     """The lab; a machine that cannot have one fails a strict run."""
     if reason := Lab.missing():
-        pytest.fail(reason) if STRICT else pytest.skip(reason)
+        lacking(reason)
     return Lab()
+
+
+@pytest.fixture(scope="session")
+def toys(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Toys:
+    return Toys.build(lab, tmp_path_factory.mktemp("toys"))
+
+
+@pytest.fixture
+def desktop_home() -> Path | None:
+    """The user's home folder on the desktop; None: one of its own."""
+    return None
+
+
+@pytest.fixture
+def desktop(desktop_home: Path | None) -> Iterator[Desktop]:
+    if reason := Desktop.missing():
+        lacking(reason)
+    with Desktop(home=desktop_home) as desktop:
+        yield desktop

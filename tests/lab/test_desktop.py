@@ -49,12 +49,6 @@ def installed() -> None:
 
 
 @pytest.fixture
-def desktop(installed: None) -> Iterator[Desktop]:
-    with Desktop() as desktop:
-        yield desktop
-
-
-@pytest.fixture
 def artefacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the pictures of failures go that a test provokes."""
     folder = tmp_path / "screens"

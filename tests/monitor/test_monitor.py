@@ -1,254 +1,928 @@
-"""The monitor tells what changes, once."""
+"""When the monitor looks, what it tells, and that it tells it once."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tests.fakes import conda_prefix, distribution, forget, site_of
-from tests.snapshots import BLIND, DRIVER, HOST, healthy, libraries, moved
-from tfgpu_tray.config import Config
-from tfgpu_tray.model import Depth, Driver, Environment, Host, Library, LibraryState, Snapshot
-from tfgpu_tray.monitor.monitor import Event, Monitor
-from tfgpu_tray.observe.look import Observer
-from tfgpu_tray.observe.processes import Process
-from tfgpu_tray.survey import Survey
-
-NO_CUDNN = healthy(
-    tensorflow=BLIND, libraries=libraries(Library("libcudnn.so.8", LibraryState.MISSING))
+from tests.monitor.simulation import (
+    CPU_ONLY,
+    NO_CUDNN,
+    SEES_GPU,
+    UNASKED,
+    Clock,
+    Machine,
+    Place,
 )
+from tfgpu_tray.model import Condition, Depth, Environment, Event, Judgement, Verdict
+from tfgpu_tray.monitor.looking import LookFailed
+from tfgpu_tray.monitor.monitor import (
+    AT_MOST,
+    CALM,
+    PATIENCE,
+    PAUSE,
+    POLL,
+    REPEATS,
+    RETRY,
+    Monitor,
+)
+from tfgpu_tray.observe.manifest import Installed, Manifest
+from tfgpu_tray.observe.settling import QUIET
+from tfgpu_tray.store.board import Board
+from tfgpu_tray.store.database import open_database
 
-
-@dataclass(frozen=True, slots=True)
-class World(Observer):
-    """Environments as the test sets them; a look at one that is set to fail has a bug."""
-
-    seen: dict[str, Snapshot] = field(default_factory=dict)
-    prints: dict[str, str] = field(default_factory=dict)
-    failing: set[str] = field(default_factory=set)
-    looks: list[tuple[str, Depth]] = field(default_factory=list)
-
-    def machine(self, depth: Depth) -> tuple[Host, Driver]:
-        return HOST, DRIVER
-
-    def fingerprint(self, environment: Environment) -> str:
-        return self.prints.get(environment.name, "same")
-
-    def look(self, environment: Environment, depth: Depth, host: Host, driver: Driver) -> Snapshot:
-        self.looks.append((environment.name, depth))
-        if environment.name in self.failing:
-            raise OSError(5, "Input/output error")
-        found = moved(self.seen[environment.name], environment, depth)
-        if depth < Depth.TENSORFLOW:
-            found = replace(found, tensorflow=None)
-        return replace(found, fingerprint=self.fingerprint(environment))
+Told = list[tuple[str, str]]
+FOUND = [("found", "ok: TensorFlow 2.10.1 sees a GPU")]
+STATIC, TENSORFLOW = Depth.STATIC, Depth.TENSORFLOW
 
 
 @dataclass
 class Bench:
     root: Path
-    world: World
     told: list[Event] = field(default_factory=list)
-    busy: dict[Path, list[Process]] = field(default_factory=dict)
-    now: float = 1000.0
+    shows: int = 0
+    wakes: int = 0
 
     def __post_init__(self) -> None:
+        self.clock = Clock()
+        self.machine = Machine(self.root / "envs", self.clock)
+        self.start()
+
+    def start(self) -> None:
+        """A program that starts; again, when one did already and was killed."""
+        self.database = open_database(self.root / "data")
+        self.database.execute("PRAGMA synchronous=OFF")
+        self.board = Board(self.database, lambda: self.clock.wall)
         self.monitor = Monitor(
-            self.survey, self.told.append, lambda: self.now, lambda p: self.busy.get(p, [])
+            self.machine,
+            self.board,
+            lambda: self.clock.wall,
+            steady=lambda: self.clock.steady,
+            tell=self.told.append,
+            show=self._shown,
+            wake=self._woken,
         )
 
-    def survey(self) -> Survey:
-        environ = {"CONDA_ENVS_DIRS": str(self.root)}
-        return Survey(Config(), self.world, environ, self.root / "home")
+    def _shown(self) -> None:
+        self.shows += 1
 
-    def add(self, name: str, snapshot: Snapshot) -> Path:
-        prefix = conda_prefix(self.root / name)
-        distribution(site_of(prefix), "tensorflow", "2.10.1")
-        self.world.seen[name] = snapshot
-        return prefix
+    def _woken(self) -> None:
+        self.wakes += 1
 
-    def look(self, depth: Depth = Depth.FINGERPRINT) -> list[tuple[str, str]]:
-        """Look, and return what was told: kind and text."""
-        del self.told[:]
-        self.monitor.look(depth)
-        return [(e.kind, e.text) for e in self.told]
+    def add(self, name: str, answer: Judgement = SEES_GPU, files: Judgement = UNASKED) -> Place:
+        return self.machine.add(name, answer, files)
+
+    def settled(self, name: str = "tf", answer: Judgement = SEES_GPU) -> Place:
+        """An environment that has been looked at."""
+        place = self.add(name, answer)
+        self.look()
+        self.machine.looks.clear()
+        return place
+
+    def look(self, depth: Depth = Depth.FINGERPRINT, *, forced: bool = False) -> Told:
+        """The schedule asks, or a person; returns what was told."""
+        self.told.clear()
+        self.monitor.ask(depth, forced=forced)
+        self.work()
+        return self.words
+
+    def work(self) -> None:
+        for _ in range(50):
+            if self.monitor.due() != 0.0:
+                return
+            self.monitor.work()
+        raise AssertionError("there is always something to do")
+
+    def wait(self, seconds: float) -> Told:
+        """Time passes, and the worker wakes up when it has to."""
+        self.told.clear()
+        until = self.clock.steady + seconds
+        while True:
+            self.work()
+            due = self.monitor.due()
+            if due is None or self.clock.steady + due > until:
+                break
+            self.clock.pass_by(due + 0.001)
+        self.clock.pass_by(max(0.0, until - self.clock.steady))
+        return self.words
+
+    @property
+    def words(self) -> Told:
+        return [(event.kind, event.text) for event in self.told]
+
+    @property
+    def kinds(self) -> list[str]:
+        return [event.kind for event in self.told]
+
+    @property
+    def looks(self) -> list[tuple[str, Depth]]:
+        return self.machine.looks
+
+    def held(self, place: Place) -> Condition:
+        found = {c.prefix: c for c in self.board.conditions()}
+        return found[place.environment.prefix]
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    from tfgpu_tray.observe import environments
-
-    monkeypatch.setattr(environments, "CONDA_ROOTS", ())
-    monkeypatch.setattr(environments, "CONDARC", ())
-    root = tmp_path / "envs"
-    root.mkdir()
-    return Bench(root, World({}))
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
 
 
-OK = ("found", "ok: TensorFlow 2.10.1 sees a GPU")
+# ---- what is told ------------------------------------------------------------------------------
 
 
 def test_nothing_to_watch_is_nothing_to_tell(bench: Bench) -> None:
-    assert bench.look() == []
+    assert bench.look() == [] and bench.monitor.due() is None
 
 
 def test_what_is_found_is_told_once(bench: Bench) -> None:
-    bench.add("tf", healthy())
-    assert bench.look() == [OK]
+    bench.add("tf")
+    assert bench.look() == FOUND
     assert bench.look() == []
-    assert bench.look(Depth.STATIC) == []
-    assert bench.look(Depth.TENSORFLOW) == []
+    assert bench.look(STATIC) == []
+    assert bench.look(TENSORFLOW) == []
+    assert [(e.kind, e.text) for e in bench.board.events()] == FOUND
 
 
-def test_a_condition_knows_since_when_it_holds(bench: Bench) -> None:
-    prefix = bench.add("tf", healthy())
-    bench.look()
-    bench.now = 2000
-    bench.look(Depth.TENSORFLOW)
-    assert bench.monitor.conditions[prefix].since == 1000
-    bench.world.seen["tf"] = NO_CUDNN
-    bench.look(Depth.TENSORFLOW)
-    held = bench.monitor.conditions[prefix]
-    assert (held.since, held.cause) == (2000, "cudnn-missing")
+def test_a_condition_knows_since_when_it_holds_and_when_it_was_seen(bench: Bench) -> None:
+    place = bench.settled()
+    since = bench.held(place).since
+    assert since == bench.clock.wall
+    bench.clock.pass_by(1000)
+    bench.look(TENSORFLOW)
+    assert (bench.held(place).since, bench.held(place).seen) == (since, since + 1000)
+    place.answer = NO_CUDNN
+    bench.clock.pass_by(1000)
+    bench.look(TENSORFLOW)
+    held = bench.held(place)
+    assert held.settled is not None
+    assert (held.since, held.settled.cause) == (since + 2000, "cudnn-missing")
 
 
 def test_a_transition_is_told_once_in_each_direction(bench: Bench) -> None:
-    bench.add("tf", healthy())
-    bench.look()
-    bench.world.seen["tf"] = NO_CUDNN
-    (told,) = bench.look(Depth.TENSORFLOW)
-    assert told == ("transition", "ok → broken: CUDA libraries are missing: libcudnn.so.8")
-    assert bench.look(Depth.TENSORFLOW) == []
-    bench.world.seen["tf"] = healthy()
-    (told,) = bench.look(Depth.TENSORFLOW)
-    assert told == ("transition", "broken → ok: TensorFlow 2.10.1 sees a GPU")
+    place = bench.settled()
+    place.answer = NO_CUDNN
+    lost = ("transition", "ok → broken: CUDA libraries are missing: libcudnn.so.8")
+    assert bench.look(TENSORFLOW) == [lost]
+    assert bench.look(TENSORFLOW) == [] and bench.look(STATIC) == []
+    place.answer = SEES_GPU
+    back = ("transition", "broken → ok: TensorFlow 2.10.1 sees a GPU")
+    assert bench.look(TENSORFLOW) == [back]
+    assert bench.look(TENSORFLOW) == []
 
 
 def test_another_cause_is_a_transition_too(bench: Bench) -> None:
-    bench.add("tf", NO_CUDNN)
-    bench.look()
-    bench.world.seen["tf"] = healthy(tensorflow=BLIND)
-    ((kind, text),) = bench.look(Depth.TENSORFLOW)
-    assert kind == "transition" and text.startswith("broken → broken: ")
-
-
-def test_a_fingerprint_that_holds_costs_no_look(bench: Bench) -> None:
-    bench.add("tf", healthy())
-    bench.look()
-    bench.world.looks.clear()
-    bench.look()
-    assert bench.world.looks == []
-
-
-def test_a_fingerprint_that_changed_asks_tensorflow_at_once(bench: Bench) -> None:
-    bench.add("tf", healthy())
-    bench.add("other", healthy())
-    bench.look()
-    bench.world.looks.clear()
-    bench.world.prints["tf"] = "changed"
-    bench.world.seen["tf"] = NO_CUDNN
-    assert [kind for kind, _ in bench.look()] == ["transition"]
-    assert bench.world.looks == [("tf", Depth.TENSORFLOW)]
-
-
-def test_a_shallow_look_that_settles_nothing_goes_deeper(bench: Bench) -> None:
-    bench.add("tf", healthy())
-    assert bench.look(Depth.STATIC) == [OK]
-    assert bench.world.looks == [("tf", Depth.STATIC), ("tf", Depth.TENSORFLOW)]
-
-
-def test_an_environment_that_is_gone_is_told_once_and_forgotten(bench: Bench) -> None:
-    prefix = bench.add("tf", healthy())
-    bench.look()
-    forget(prefix)
-    assert bench.look() == [("gone", "the environment is gone; not watched any more")]
-    assert bench.look() == [] and bench.monitor.conditions == {}
-    bench.add("tf", healthy())
-    assert bench.look() == [OK]
-
-
-def test_while_pip_works_it_waits_and_then_looks_at_once(bench: Bench) -> None:
-    prefix = bench.add("tf", healthy())
-    bench.look()
-    bench.world.looks.clear()
-    bench.busy[prefix] = [Process(42, "pip install keras")]
-    bench.world.prints["tf"] = "half installed"
-    (told,) = bench.look()
-    assert told == (
-        "waiting",
-        "pip install keras (process 42) is at work; looking when it has finished",
-    )
-    assert bench.look() == [] and bench.look(Depth.STATIC) == []
-    assert bench.world.looks == []
-    bench.busy.clear()
-    bench.world.seen["tf"] = NO_CUDNN
-    assert [kind for kind, _ in bench.look()] == ["transition"]
-
-
-def test_waiting_for_one_does_not_hold_up_another(bench: Bench) -> None:
-    busy = bench.add("a", healthy())
-    bench.add("b", healthy())
-    bench.busy[busy] = [Process(42, "pip install keras")]
-    assert [kind for kind, _ in bench.look()] == ["waiting", "found"]
-
-
-def test_after_waiting_it_looks_even_if_the_fingerprint_is_as_before(bench: Bench) -> None:
-    prefix = bench.add("tf", healthy())
-    bench.look()
-    bench.busy[prefix] = [Process(42, "pip install --force-reinstall tensorflow")]
-    bench.world.prints["tf"] = "busy"
-    bench.look()
-    bench.busy.clear()
-    bench.world.prints["tf"] = "same"
-    bench.world.looks.clear()
-    bench.look()
-    assert bench.world.looks == [("tf", Depth.TENSORFLOW)]
-
-
-def test_a_look_that_fails_is_an_event_and_the_next_one_comes(bench: Bench) -> None:
-    bench.add("tf", healthy())
-    bench.world.failing.add("tf")
-    ((kind, text),) = bench.look()
-    assert kind == "failed" and "Input/output error" in text
-    bench.world.failing.clear()
-    assert bench.look() == [OK]
-
-
-def test_a_look_that_fails_does_not_keep_others_from_being_looked_at(bench: Bench) -> None:
-    bench.add("a", healthy())
-    bench.add("b", healthy())
-    bench.world.failing.add("a")
-    assert sorted(kind for kind, _ in bench.look()) == ["failed", "found"]
-
-
-def test_a_look_that_keeps_failing_is_told_once(bench: Bench) -> None:
-    """Each minute the same words would be repetition."""
-    bench.add("tf", healthy())
-    bench.world.failing.add("tf")
-    assert [kind for kind, _ in bench.look()] == ["failed"]
-    assert bench.look() == []
-
-
-def test_a_survey_that_cannot_be_made_is_an_event(bench: Bench) -> None:
-    def broken() -> Survey:
-        raise PermissionError(13, "Permission denied")
-
-    monitor = Monitor(broken, bench.told.append, lambda: 1.0, lambda p: [])
-    monitor.look(Depth.STATIC)
-    assert [e.kind for e in bench.told] == ["failed"]
+    place = bench.settled(answer=NO_CUDNN)
+    place.answer = CPU_ONLY
+    told = ("transition", "broken → broken: this TensorFlow has no CUDA")
+    assert bench.look(TENSORFLOW) == [told]
 
 
 def test_a_blemish_is_named_beside_the_root(bench: Bench) -> None:
-    odd = replace(NO_CUDNN, packages=replace(NO_CUDNN.packages, leftovers=("~umpy",)))
-    bench.add("tf", odd)
-    ((_, text),) = bench.look()
-    assert text.startswith("broken: CUDA libraries are missing: libcudnn.so.8 (also: ")
+    bench.add("tf", Judgement(Verdict.BROKEN, "no cuDNN", "cudnn-missing", also=("a leftover",)))
+    assert bench.look() == [("found", "broken: no cuDNN (also: a leftover)")]
 
 
-def test_conditions_given_out_are_a_copy(bench: Bench) -> None:
-    bench.add("tf", healthy())
+def test_what_is_told_is_stored_first(bench: Bench) -> None:
+    """Whoever hears of an event finds it in the store, and the condition it speaks of."""
+    seen = []
+
+    def tell(event: Event) -> None:
+        seen.append((bench.board.events(1)[0] == event, len(bench.board.conditions())))
+
+    bench.add("tf")
+    monitor = Monitor(bench.machine, bench.board, lambda: bench.clock.wall, tell=tell)
+    monitor.ask(Depth.FINGERPRINT)
+    monitor.work()
+    assert seen == [(True, 1)]
+
+
+# ---- how deep it looks -------------------------------------------------------------------------
+
+
+def test_a_fingerprint_that_holds_costs_no_look(bench: Bench) -> None:
+    bench.settled()
+    assert bench.look() == [] and bench.looks == []
+
+
+def test_a_change_has_files_read_and_tensorflow_asked_at_once_there_only(bench: Bench) -> None:
+    place = bench.settled()
+    bench.settled("other")
+    place.fingerprint, place.answer = "without cuDNN", NO_CUDNN
+    assert [kind for kind, _ in bench.look()] == ["transition"]
+    assert bench.looks == [("tf", STATIC), ("tf", TENSORFLOW)]
+    bench.looks.clear()
+    assert bench.look() == [] and bench.looks == []
+
+
+def test_every_depth_is_looked_at_as_asked(bench: Bench) -> None:
+    bench.settled()
+    bench.look(STATIC)
+    assert bench.looks == [("tf", STATIC)]
+    bench.looks.clear()
+    bench.look(TENSORFLOW)
+    assert bench.looks == [("tf", TENSORFLOW)]
+
+
+def test_one_environment_can_be_asked_for(bench: Bench) -> None:
+    place, other = bench.settled("a"), bench.settled("b")
+    bench.monitor.ask(TENSORFLOW, [other.environment.prefix])
+    bench.work()
+    assert bench.looks == [("b", TENSORFLOW)]
+    new = bench.add("c")
+    bench.monitor.ask(STATIC, [new.environment.prefix])
+    bench.work()
+    assert bench.held(new).settled == SEES_GPU and bench.held(place).settled == SEES_GPU
+
+
+def test_what_files_say_is_shown_at_once_and_told_when_tensorflow_was_asked(bench: Bench) -> None:
+    place = bench.settled()
+    shown = []
+
+    def look(depth: Depth) -> None:
+        held = bench.held(place)
+        shown.append((depth, held.shown.headline, bench.monitor.checking, list(bench.told)))
+
+    place.fingerprint, place.files, place.answer = "without cuDNN", NO_CUDNN, NO_CUDNN
+    place.during = look
+    told = bench.look()
+    assert [kind for kind, _ in told] == ["transition"]
+    prefix = place.environment.prefix
+    assert shown == [
+        (STATIC, SEES_GPU.headline, None, []),
+        (TENSORFLOW, NO_CUDNN.headline, prefix, []),
+    ]
+    assert bench.held(place).glimpse is None and bench.monitor.checking is None
+    assert bench.shows > 0
+
+
+def test_a_harmless_change_is_no_transition(bench: Bench) -> None:
+    place = bench.settled()
+    since = bench.held(place).since
+    bench.clock.pass_by(50)
+    place.fingerprint = "with pandas"
+    assert bench.look() == []
+    held = bench.held(place)
+    assert (held.since, held.settled, held.glimpse) == (since, SEES_GPU, None)
+    assert bench.looks == [("tf", STATIC), ("tf", TENSORFLOW)]
+
+
+def test_files_that_tensorflow_overrules_are_no_transition(bench: Bench) -> None:
+    place = bench.settled()
+    place.fingerprint, place.files = "odd", NO_CUDNN
+    assert bench.look() == []
+    assert bench.held(place).shown == SEES_GPU
+    assert bench.look(STATIC) == [] and bench.held(place).shown == SEES_GPU
+
+
+def test_what_files_said_before_tensorflow_answered_is_not_asked_about_again(bench: Bench) -> None:
+    """Files see one cause and TensorFlow another: its answer stands until something changes."""
+    place = bench.add("tf", CPU_ONLY, NO_CUDNN)
     bench.look()
-    bench.monitor.conditions.clear()
-    assert len(bench.monitor.conditions) == 1
+    bench.looks.clear()
+    for _ in range(3):
+        assert bench.look(STATIC) == []
+    assert bench.looks == [("tf", STATIC)] * 3
+    assert bench.held(place).shown == CPU_ONLY
+    place.files = Judgement(Verdict.BROKEN, "another thing", "driver-old")
+    bench.looks.clear()
+    bench.look(STATIC)
+    assert bench.looks == [("tf", STATIC), ("tf", TENSORFLOW)]
+
+
+def test_an_answer_that_was_none_is_asked_for_again(bench: Bench) -> None:
+    hung = Judgement(Verdict.UNKNOWN, "the probe was stopped after 120 s", "probe-hung")
+    bench.settled(answer=hung)
+    bench.look(STATIC)
+    assert bench.looks == [("tf", STATIC), ("tf", TENSORFLOW)]
+
+
+def test_the_age_of_an_answer_does_not_get_into_the_headline(bench: Bench) -> None:
+    """ "asked 3 min ago" would stand there for the next quarter of an hour."""
+    place = bench.settled()
+    bench.look(STATIC)
+    assert bench.held(place).shown.headline == SEES_GPU.headline
+
+
+def test_a_deep_look_asks_tensorflow_even_if_files_have_changed_back(bench: Bench) -> None:
+    """Files alone would do, as TensorFlow was asked by somebody else; but this look is its own."""
+    place = bench.settled()
+    place.fingerprint = "changed"
+    place.seen(TENSORFLOW)  # `check`, in a terminal
+    bench.look(TENSORFLOW)
+    assert ("tf", TENSORFLOW) in bench.looks
+
+
+# ---- somebody at work --------------------------------------------------------------------------
+
+
+def test_while_pip_works_it_waits_and_then_looks_at_once(bench: Bench) -> None:
+    place = bench.settled()
+    pip = bench.machine.manager(42, "pip install keras", place)
+    place.fingerprint = "half installed"
+    assert bench.look() == [
+        ("waiting", "`pip install keras` is at work; looking when it has finished")
+    ]
+    assert bench.look() == [] and bench.look(STATIC) == [] and bench.wait(600) == []
+    assert bench.looks == []
+    place.fingerprint, place.answer = "installed", NO_CUDNN
+    wakes = bench.wakes
+    bench.machine.ends(pip)
+    assert bench.wakes == wakes + 1 and bench.monitor.due() == 0.0
+    assert [kind for kind, _ in bench.wait(0)] == ["transition"]
+
+
+def test_after_waiting_it_looks_even_if_the_fingerprint_is_as_before(bench: Bench) -> None:
+    place = bench.settled()
+    pip = bench.machine.manager(42, "pip install --force-reinstall numpy", place)
+    bench.look()
+    bench.machine.ends(pip)
+    bench.work()
+    assert bench.looks == [("tf", STATIC)]
+
+
+def test_waiting_for_one_does_not_hold_up_another(bench: Bench) -> None:
+    busy = bench.add("a")
+    bench.add("b")
+    bench.machine.manager(42, "pip install keras", busy)
+    assert sorted(kind for kind, _ in bench.look()) == ["found", "waiting"]
+
+
+def test_one_process_is_waited_for_once(bench: Bench) -> None:
+    place = bench.settled()
+    bench.machine.manager(42, "pip install keras", place)
+    bench.look()
+    bench.wait(20 * PATIENCE)
+    assert len(bench.machine.awaited) == 1
+
+
+def test_the_next_manager_is_waited_for_as_well(bench: Bench) -> None:
+    place = bench.settled()
+    first = bench.machine.manager(42, "pip install keras", place)
+    bench.look()
+    second = bench.machine.manager(43, "pip install numpy", place)
+    bench.machine.ends(first)
+    assert bench.wait(5) == [] and bench.looks == []
+    place.fingerprint = "changed"
+    bench.machine.ends(second)
+    bench.wait(0)
+    assert bench.looks != []
+
+
+def test_an_end_that_nobody_told_of_is_noticed_all_the_same(bench: Bench) -> None:
+    place = bench.settled()
+    pip = bench.machine.manager(42, "pip install keras", place)
+    bench.look()
+    bench.machine.working.remove(pip)
+    bench.wait(PATIENCE - 1)
+    assert bench.looks == []
+    bench.wait(2)
+    assert bench.looks == [("tf", STATIC)]
+
+
+def test_an_answer_is_thrown_away_when_pip_starts_during_the_look(bench: Bench) -> None:
+    place = bench.settled()
+
+    def pip_starts(depth: Depth) -> None:
+        if depth is TENSORFLOW:
+            place.during = None
+            bench.machine.manager(42, "pip install keras", place)
+
+    place.during, place.answer = pip_starts, NO_CUDNN
+    assert [kind for kind, _ in bench.look(TENSORFLOW)] == ["waiting"]
+    assert bench.held(place).settled == SEES_GPU
+    bench.machine.ends(bench.machine.working[0])
+    bench.looks.clear()
+    assert [kind for kind, _ in bench.wait(0)] == ["transition"]
+    assert ("tf", TENSORFLOW) in bench.looks
+
+
+def test_a_verdict_on_what_moved_meanwhile_is_thrown_away(bench: Bench) -> None:
+    place = bench.settled()
+
+    def move(depth: Depth) -> None:
+        place.during, place.fingerprint, place.answer = None, "moved", SEES_GPU
+
+    place.during, place.fingerprint, place.answer = move, "changed", NO_CUDNN
+    assert bench.look() == []
+    assert bench.looks == [("tf", STATIC), ("tf", STATIC), ("tf", TENSORFLOW)]
+
+
+def test_what_never_holds_still_is_judged_in_the_end(bench: Bench) -> None:
+    place = bench.settled()
+    moves = iter(range(1000))
+
+    def move(depth: Depth) -> None:
+        place.fingerprint = f"moved {next(moves)}"
+
+    place.during, place.answer = move, NO_CUDNN
+    assert [kind for kind, _ in bench.look(TENSORFLOW)] == ["transition"]
+    assert bench.looks.count(("tf", TENSORFLOW)) <= REPEATS + 1
+
+
+def test_a_repair_of_ours_is_waited_for(bench: Bench) -> None:
+    place = bench.settled(answer=NO_CUDNN)
+    place.repaired, place.fingerprint = True, "half repaired"
+    assert bench.look() == [] and bench.monitor.due() == POLL
+    assert bench.wait(120) == [] and bench.looks == []
+    place.repaired, place.fingerprint, place.answer = False, "repaired", SEES_GPU
+    assert [kind for kind, _ in bench.wait(2 * POLL)] == ["transition"]
+
+
+def test_what_a_package_manager_left_unfinished_is_waited_for(bench: Bench) -> None:
+    place = bench.settled()
+    place.trace, place.fingerprint = "/envs/tf/~umpy", "half"
+    ((kind, text),) = bench.look()
+    assert kind == "waiting" and text.startswith("/envs/tf/~umpy was left a moment ago")
+    assert bench.look() == [] and bench.wait(3 * QUIET) == [] and bench.looks == []
+    place.trace = None
+    bench.wait(QUIET + 1)
+    assert bench.looks == [("tf", STATIC), ("tf", TENSORFLOW)]
+
+
+def test_what_a_manager_leaves_behind_is_not_waited_for(bench: Bench) -> None:
+    """It has ended, so nothing moves any more."""
+    place = bench.settled()
+    pip = bench.machine.manager(42, "pip install keras", place)
+    bench.look()
+    place.trace, place.fingerprint = "/envs/tf/~umpy", "half"
+    bench.machine.ends(pip)
+    bench.work()
+    assert bench.looks[0] == ("tf", STATIC)
+
+
+# ---- changes that the watcher sees -------------------------------------------------------------
+
+
+def test_a_change_by_hand_is_looked_at_when_it_is_calm(bench: Bench) -> None:
+    place = bench.settled()
+    place.fingerprint = "without a folder"
+    bench.monitor.touched(place.environment.prefix)
+    bench.wait(CALM * 0.9)
+    assert bench.looks == []
+    bench.wait(CALM * 0.2)
+    assert bench.looks == [("tf", STATIC), ("tf", TENSORFLOW)]
+    assert bench.monitor.due() is None
+
+
+def test_a_touch_without_a_change_costs_no_look(bench: Bench) -> None:
+    place = bench.settled()
+    bench.monitor.touched(place.environment.prefix)
+    bench.wait(1)
+    assert bench.looks == [] and bench.monitor.due() is None
+
+
+def test_a_stream_of_changes_puts_a_look_off_for_a_while_only(bench: Bench) -> None:
+    place = bench.settled()
+    place.fingerprint = "changed"
+    started = bench.clock.steady
+    wakes = bench.wakes
+    while not bench.looks:
+        bench.monitor.touched(place.environment.prefix)
+        bench.wait(CALM / 4)
+        assert bench.clock.steady - started < AT_MOST + CALM
+    assert bench.clock.steady - started >= AT_MOST - CALM
+    assert bench.wakes == wakes + 1  # the worker sleeps through the rest of the stream
+
+
+def test_a_change_during_a_look_is_looked_at_after_it(bench: Bench) -> None:
+    place = bench.settled()
+
+    def change(depth: Depth) -> None:
+        place.during = None
+        bench.monitor.touched(place.environment.prefix)
+
+    place.during = change
+    bench.look(TENSORFLOW)
+    place.fingerprint = "changed"  # only now, so that the look itself saw nothing of it
+    bench.looks.clear()
+    bench.wait(1)
+    assert bench.looks == [("tf", STATIC), ("tf", TENSORFLOW)]
+
+
+def test_a_touch_where_environments_come_and_go_finds_them(bench: Bench) -> None:
+    bench.settled()
+    bench.add("new")
+    bench.monitor.touched(None)
+    bench.work()
+    assert bench.looks == [("new", STATIC), ("new", TENSORFLOW)]
+
+
+def test_touches_of_what_is_not_watched_are_nothing(bench: Bench) -> None:
+    bench.settled()
+    bench.monitor.touched(Path("/elsewhere"))
+    assert bench.monitor.due() is None
+
+
+def test_asking_wakes_the_worker(bench: Bench) -> None:
+    place = bench.settled()
+    wakes: list[Callable[[], None]] = [
+        lambda: bench.monitor.ask(STATIC),
+        lambda: bench.monitor.ask(STATIC, [place.environment.prefix]),
+        lambda: bench.monitor.touched(place.environment.prefix),
+        lambda: bench.monitor.touched(None),
+    ]
+    for wake in wakes:
+        before = bench.wakes
+        wake()
+        assert bench.wakes == before + 1 and bench.monitor.due() == 0.0
+        bench.wait(1)
+
+
+# ---- who did it --------------------------------------------------------------------------------
+
+
+def manifest(**versions: str) -> Manifest:
+    return Manifest({name: Installed(version, "pip") for name, version in versions.items()})
+
+
+def test_who_changed_it_is_told_and_kept(bench: Bench) -> None:
+    place = bench.add("tf")
+    place.manifest = manifest(tensorflow="2.10.1", numpy="1.26.4")
+    bench.look()
+    pip = bench.machine.manager(42, "pip install numpy==2.0.0", place)
+    bench.look()
+    place.manifest = manifest(tensorflow="2.10.1", numpy="2.0.0")
+    place.fingerprint, place.answer = "numpy 2", CPU_ONLY
+    bench.machine.ends(pip)
+    (changed, who), (transition, text) = bench.wait(0)
+    assert (changed, transition) == ("changed", "transition")
+    assert "`pip install numpy==2.0.0`" in who and "numpy 1.26.4 with 2.0.0" in who
+    held = bench.held(place).settled
+    assert held is not None and held.who == who and text.endswith(who)
+    bench.look(TENSORFLOW)
+    again = bench.held(place).settled
+    assert again is not None and again.who == who
+
+
+def test_a_blameless_change_is_not_blamed_for_what_breaks_later(bench: Bench) -> None:
+    place = bench.add("tf")
+    place.manifest = manifest(numpy="1.26.4")
+    bench.look()
+    place.manifest, place.fingerprint = manifest(numpy="1.26.5"), "changed"
+    assert [kind for kind, _ in bench.look()] == ["changed"]
+    place.answer = NO_CUDNN
+    bench.look(TENSORFLOW)
+    held = bench.held(place).settled
+    assert held is not None and held.verdict is Verdict.BROKEN and held.who == ""
+
+
+# ---- when TensorFlow is not asked --------------------------------------------------------------
+
+BATTERY = "the computer runs on its battery"
+SKIPPED = [("skipped", f"TensorFlow was not asked: {BATTERY}")]
+
+
+def test_on_battery_tensorflow_is_asked_later(bench: Bench) -> None:
+    place = bench.settled()
+    bench.machine.reason = BATTERY
+    place.fingerprint, place.answer = "changed", NO_CUDNN
+    assert bench.look() == SKIPPED
+    assert bench.held(place).shown == UNASKED
+    assert bench.look() == [] and bench.look(STATIC) == []  # told once
+    bench.machine.reason = None
+    assert bench.look() == []  # not before its time
+    bench.clock.pass_by(RETRY)
+    assert [kind for kind, _ in bench.look()] == ["transition"]
+
+
+def test_a_look_of_the_schedule_that_was_skipped_is_made_later(bench: Bench) -> None:
+    bench.settled()
+    bench.machine.reason = BATTERY
+    assert bench.look(TENSORFLOW) == SKIPPED
+    assert bench.looks == [("tf", STATIC)]  # its files at least
+    bench.looks.clear()
+    for _ in range(5):
+        bench.clock.pass_by(RETRY)
+        bench.look()
+    assert bench.looks == []
+    bench.machine.reason = None
+    for _ in range(5):
+        bench.clock.pass_by(RETRY)
+        bench.look()
+    assert bench.looks == [("tf", TENSORFLOW)]
+
+
+def test_what_files_say_counts_until_tensorflow_can_be_asked(bench: Bench) -> None:
+    place = bench.settled()
+    bench.machine.reason = BATTERY
+    place.fingerprint, place.files = "without cuDNN", NO_CUDNN
+    assert [kind for kind, _ in bench.look()] == ["skipped", "transition"]
+    assert bench.held(place).settled == NO_CUDNN
+    bench.clock.pass_by(RETRY)
+    assert bench.look() == [] and bench.look(STATIC) == []
+    bench.machine.reason = None
+    bench.clock.pass_by(RETRY)
+    assert [kind for kind, _ in bench.look()] == ["transition"]  # overruled
+    assert bench.held(place).settled == SEES_GPU
+
+
+def test_another_reason_is_told_and_the_same_is_after_an_answer(bench: Bench) -> None:
+    bench.settled()
+    bench.machine.reason = BATTERY
+    bench.look(TENSORFLOW)
+    bench.machine.reason = "the GPU X is at work"
+    assert bench.look(TENSORFLOW) == [("skipped", "TensorFlow was not asked: the GPU X is at work")]
+    bench.machine.reason = None
+    bench.look(TENSORFLOW)
+    bench.machine.reason = "the GPU X is at work"
+    assert [kind for kind, _ in bench.look(TENSORFLOW)] == ["skipped"]
+
+
+def test_a_person_who_asks_is_obeyed_once(bench: Bench) -> None:
+    bench.settled()
+    bench.machine.reason = BATTERY
+    bench.look(TENSORFLOW)
+    bench.looks.clear()
+    assert bench.look(TENSORFLOW, forced=True) == []
+    assert bench.looks == [("tf", TENSORFLOW)]
+    assert bench.look(TENSORFLOW) == SKIPPED
+
+
+def test_a_person_is_obeyed_after_pip_as_well(bench: Bench) -> None:
+    place = bench.settled()
+    bench.machine.reason = BATTERY
+    pip = bench.machine.manager(42, "pip install keras", place)
+    bench.look(TENSORFLOW, forced=True)
+    bench.machine.ends(pip)
+    bench.work()
+    assert ("tf", TENSORFLOW) in bench.looks
+
+
+# ---- what goes wrong ---------------------------------------------------------------------------
+
+
+def test_a_look_that_keeps_failing_is_told_once_and_made_again(bench: Bench) -> None:
+    place = bench.add("tf")
+    place.error = LookFailed("check was stopped after 120 s")
+    assert bench.look() == [("failed", "a look failed: check was stopped after 120 s")]
+    assert bench.look() == []
+    place.error = OSError(5, "Input/output error")
+    assert bench.look() == [("failed", "a look failed: OSError: [Errno 5] Input/output error")]
+    place.error = None
+    bench.clock.pass_by(RETRY)
+    assert bench.look() == FOUND
+    place.error = OSError(5, "Input/output error")
+    assert [kind for kind, _ in bench.look(TENSORFLOW)] == ["failed"]
+
+
+def test_a_deep_look_that_failed_is_made_again_before_the_schedule_asks(bench: Bench) -> None:
+    place = bench.settled()
+    place.error = LookFailed("it hung")
+    bench.look(TENSORFLOW)
+    place.error, place.answer = None, NO_CUDNN
+    assert bench.look() == []
+    bench.clock.pass_by(RETRY)
+    assert [kind for kind, _ in bench.look()] == ["transition"]
+
+
+def test_a_look_that_fails_does_not_keep_others_from_being_looked_at(bench: Bench) -> None:
+    bench.add("a").error = OSError(5, "Input/output error")
+    bench.add("b")
+    assert sorted(kind for kind, _ in bench.look()) == ["failed", "found"]
+
+
+def test_an_answer_that_leaves_an_environment_out_is_told(bench: Bench) -> None:
+    bench.add("tf").silent = True
+    ((kind, text),) = bench.look()
+    assert kind == "failed" and "does not name the environment" in text
+
+
+def test_senses_that_fail_are_told_once_and_asked_again_after_a_pause(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.settled()
+
+    def broken() -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(bench.machine, "managers", broken)
+    assert [kind for kind, _ in bench.look(TENSORFLOW)] == ["failed"]
+    assert bench.monitor.due() == PAUSE
+    assert bench.wait(10 * PAUSE) == []
+    monkeypatch.undo()
+    bench.wait(PAUSE + 1)
+    assert bench.looks == [("tf", TENSORFLOW)]
+
+
+@pytest.mark.parametrize("sense", ["repairing", "unfinished", "fingerprint", "reluctance"])
+def test_what_cannot_be_sensed_of_one_does_not_hold_up_the_others(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, sense: str
+) -> None:
+    bench.settled("a")
+    other = bench.settled("b")
+    whole = getattr(bench.machine, sense)
+    calls = []
+
+    def broken(*of: Path | Environment) -> object:
+        calls.append(of)
+        if (of and of[0].name == "a") or (not of and len(calls) == 1):
+            raise OSError(5, "Input/output error")
+        return whole(*of)
+
+    monkeypatch.setattr(bench.machine, sense, broken)
+    other.answer = NO_CUDNN
+    assert [kind for kind, _ in bench.look(TENSORFLOW)] == ["failed", "transition"]
+
+
+def test_environments_that_cannot_be_found_are_told_once_and_the_known_looked_at(
+    bench: Bench,
+) -> None:
+    bench.settled()
+    bench.machine.lost = PermissionError(13, "Permission denied")
+    told = bench.look(TENSORFLOW)
+    assert told == [
+        ("failed", "finding environments failed: PermissionError: [Errno 13] Permission denied")
+    ]
+    bench.wait(PAUSE + 1)
+    assert bench.looks == [("tf", TENSORFLOW)]
+    bench.clock.pass_by(60)
+    assert bench.look() == []
+    bench.machine.lost = None
+    bench.clock.pass_by(60)
+    assert bench.look() == [] and bench.board.conditions() != []
+
+
+def test_what_could_not_be_stored_is_told_later(bench: Bench) -> None:
+    """The caller hears of it; the transition is not lost."""
+    place = bench.settled()
+    place.answer = NO_CUDNN
+    bench.database.execute("PRAGMA query_only=1")
+    with pytest.raises(sqlite3.Error):
+        bench.look(TENSORFLOW)
+    assert bench.told == []
+    bench.database.execute("PRAGMA query_only=0")
+    bench.clock.pass_by(RETRY)
+    assert [kind for kind, _ in bench.look()] == ["transition"]
+
+
+def test_an_environment_that_is_gone_is_told_once_and_forgotten(bench: Bench) -> None:
+    place = bench.settled()
+    bench.machine.places.clear()
+    assert bench.look() == [("gone", "the environment is gone; not watched any more")]
+    assert bench.look() == [] and bench.board.conditions() == []
+    assert bench.monitor.environments == []
+    bench.machine.places[place.environment.prefix] = place
+    assert [kind for kind, _ in bench.look()] == ["found"]
+
+
+def test_an_environment_that_goes_during_a_look_is_only_gone(bench: Bench) -> None:
+    place = bench.settled()
+
+    def go(depth: Depth) -> None:
+        bench.machine.places.clear()
+
+    place.during = go
+    bench.look(TENSORFLOW)
+    bench.look()
+    assert bench.kinds == ["gone"] and bench.board.conditions() == []
+
+
+# ---- the clock ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hours", [-3, 3])
+def test_a_clock_that_is_set_puts_nothing_off(bench: Bench, hours: int) -> None:
+    touched, traced, skipped = (bench.settled(name) for name in ("touched", "traced", "skipped"))
+    bench.machine.reason = BATTERY
+    skipped.fingerprint = "changed"
+    bench.look()
+    bench.machine.reason = None
+    traced.trace, traced.fingerprint = "~x", "changed"
+    bench.look()
+    touched.fingerprint = "changed"
+    bench.monitor.touched(touched.environment.prefix)
+    bench.monitor.work()
+    bench.clock.set(3600.0 * hours)
+    traced.trace = None
+    bench.looks.clear()
+    bench.wait(QUIET + 1)
+    bench.clock.pass_by(RETRY)
+    bench.look()
+    assert {name for name, depth in bench.looks if depth is TENSORFLOW} == {
+        "touched",
+        "traced",
+        "skipped",
+    }
+
+
+# ---- starting again ----------------------------------------------------------------------------
+
+
+def test_a_program_that_starts_again_tells_nothing_again_and_looks_at_nothing(
+    bench: Bench,
+) -> None:
+    bench.add("a")
+    broken = bench.add("b", NO_CUDNN)
+    bench.look()
+    since = bench.held(broken).since
+    bench.looks.clear()
+    bench.start()
+    bench.clock.pass_by(100)
+    assert bench.look() == [] and bench.looks == []
+    assert bench.look(TENSORFLOW) == [] and bench.held(broken).since == since
+
+
+def test_what_changed_while_no_program_ran_is_looked_at(bench: Bench) -> None:
+    place = bench.add("tf")
+    place.manifest = manifest(numpy="1.26.4")
+    bench.look()
+    bench.start()
+    bench.clock.pass_by(3600)
+    place.fingerprint, place.answer = "changed", NO_CUDNN
+    place.manifest = manifest(numpy="2.0.0")
+    assert [kind for kind, _ in bench.look()] == ["changed", "transition"]
+
+
+def test_what_went_while_no_program_ran_is_gone(bench: Bench) -> None:
+    bench.settled()
+    bench.machine.places.clear()
+    bench.start()
+    assert [kind for kind, _ in bench.look()] == ["gone"]
+
+
+def test_a_program_that_was_killed_before_tensorflow_answered_asks_again(bench: Bench) -> None:
+    place = bench.add("tf")
+    place.manifest = manifest(numpy="1.26.4")
+    bench.look()
+
+    def kill(depth: Depth) -> None:
+        if depth is TENSORFLOW:
+            raise KeyboardInterrupt
+
+    place.fingerprint, place.files, place.during = "changed", NO_CUDNN, kill
+    place.manifest, place.answer = manifest(numpy="2.0.0"), NO_CUDNN
+    with pytest.raises(KeyboardInterrupt):
+        bench.look()
+    assert bench.kinds == ["changed"]
+    who = bench.told[0].text
+    place.during = None
+    bench.start()
+    ((kind, text),) = bench.look()
+    assert kind == "transition" and text.startswith("ok → broken") and text.endswith(who)
+
+
+# ---- threads -----------------------------------------------------------------------------------
+
+
+def test_nothing_that_threads_ask_for_is_lost(bench: Bench) -> None:
+    """Each turn changes the files, then touches: the last state must have been compared."""
+    place = bench.settled()
+    prefix, turns = place.environment.prefix, 300
+    ended = threading.Event()
+
+    def hammer(ask: bool) -> None:
+        for turn in range(turns):
+            place.fingerprint = f"{ask} {turn}"
+            if ask:
+                bench.monitor.ask(STATIC, [prefix])
+            else:
+                bench.monitor.touched(prefix)
+            bench.clock.steady += 0.01
+
+    def work() -> None:
+        while not ended.is_set() or bench.monitor.due() is not None:
+            bench.monitor.work()
+            bench.clock.steady += 0.01
+
+    hammers = [threading.Thread(target=hammer, args=(ask,), daemon=True) for ask in (True, False)]
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    for thread in hammers:
+        thread.start()
+    for thread in hammers:
+        thread.join(20)
+    ended.set()
+    worker.join(20)
+    assert not worker.is_alive()
+    assert bench.held(place).fingerprint == place.fingerprint
+    assert bench.monitor.due() is None
+
+
+def test_a_deep_look_asked_for_by_another_thread_during_one_is_made(bench: Bench) -> None:
+    place = bench.settled()
+    started = threading.Event()
+    asked = threading.Event()
+
+    def look(depth: Depth) -> None:
+        place.during = None
+        started.set()
+        assert asked.wait(10)
+
+    place.during = look
+    worker = threading.Thread(target=bench.look, args=(TENSORFLOW,), daemon=True)
+    worker.start()
+    assert started.wait(10)
+    before = time.monotonic()
+    bench.monitor.ask(TENSORFLOW, forced=True)  # while the worker is busy: returns at once
+    assert time.monotonic() - before < 1
+    asked.set()
+    worker.join(10)
+    bench.work()
+    assert bench.looks == [("tf", TENSORFLOW)] * 2

@@ -6,6 +6,7 @@ what is due must be found out anew.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,10 +39,12 @@ class Pulse:
         steady: Callable[[], float] = time.monotonic,
     ):
         self._wall, self._steady = wall, steady
+        self._lock = threading.Lock()  # the desktop's word comes in another thread
         self._at = wall() - steady()
 
     def beat(self) -> Jump | None:
         """What happened since the last beat; None when nothing did."""
-        before, self._at = self._at, self._wall() - self._steady()
-        moved = self._at - before
+        with self._lock:
+            before, self._at = self._at, self._wall() - self._steady()
+            moved = self._at - before
         return Jump(moved) if abs(moved) > TOLERANCE else None

@@ -8,6 +8,7 @@ something to do. So a test drives days of it with a clock of its own.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,9 +26,10 @@ from tfgpu_tray.store.board import Board
 CALM = 0.2  # seconds without a further change before a change by hand is looked at
 AT_MOST = 2.0  # seconds that a stream of such changes can put a look off
 POLL = 0.5  # seconds between questions whether a repair of ours is still at work
+PATIENCE = 30.0  # seconds between the same about a package manager, whose end is told as well
 RETRY = 300.0  # seconds after which TensorFlow is asked again, when it could not be
+PAUSE = 5.0  # seconds after something went wrong that has nothing to do with one look
 REPEATS = 3  # looks in a row that are thrown away because the environment changed under them
-FOREVER = float("inf")
 OURS = ("tfgpu-tray", "repair")
 
 
@@ -83,7 +85,10 @@ class _Watched:
     has_changed: bool = False  # since TensorFlow was last asked
     who: str = ""  # changed it, one sentence
     repeats: int = 0
+    owed: bool = False  # TensorFlow's own answer, which somebody asked for
+    unread: bool = False  # its files, which that look would have read as well
     retry_at: float = 0.0  # when TensorFlow could not be asked
+    overruled: tuple[Verdict, str | None] | None = None  # what files said, and TensorFlow did not
     skipped: str = ""  # why it was not asked, as last told
     failure: str = ""  # as last told
 
@@ -103,13 +108,17 @@ class Monitor:
         board: Board,
         clock: Callable[[], float],
         *,
+        steady: Callable[[], float] = time.monotonic,
         tell: Callable[[Event], None] = lambda event: None,
         show: Callable[[], None] = lambda: None,
         wake: Callable[[], None] = lambda: None,
     ):
-        """*tell* gets every event once it is stored, *show* is called when what a face shows may
-        have changed, *wake* when `work` is needed."""
-        self._senses, self._board, self._clock = senses, board, clock
+        """*clock* dates what happens; *steady*, which nobody can set, measures how long to wait.
+
+        *tell* gets every event once it is stored, *show* is called when what a face shows may have
+        changed, *wake* when `work` is needed.
+        """
+        self._senses, self._board, self._clock, self._steady = senses, board, clock, steady
         self._tell, self._show, self._wake = tell, show, wake
         self._lock = threading.Lock()  # guards what `ask` and `touched` write
         self._watched: dict[Path, _Watched] = {}
@@ -117,7 +126,8 @@ class Monitor:
         self._find = False
         self._everywhere: Depth | None = None  # asked of all environments
         self._everywhere_forced = False
-        self._failure = ""
+        self._failures: dict[str, str] = {}  # as last told
+        self._not_before = 0.0
         self._managers: Sequence[Manager] = ()
         self._checking: Path | None = None
 
@@ -144,12 +154,15 @@ class Monitor:
 
     def touched(self, prefix: Path | None) -> None:
         """The watcher saw something change in *prefix*; None: where environments come and go."""
-        now = self._clock()
+        now = self._steady()
         with self._lock:
             if prefix is None:
                 self._find = True
             elif watched := self._watched.get(prefix):
-                watched.touched = (watched.touched[0] if watched.touched else now, now)
+                first, watched.touched = watched.touched, (now, now)
+                if first is not None:  # it is known already, and only put off
+                    watched.touched = first[0], now
+                    return
             else:
                 return
         self._wake()
@@ -166,46 +179,62 @@ class Monitor:
 
     def due(self) -> float | None:
         """Seconds until `work` has something to do; None: not before somebody asks."""
-        now = self._clock()
+        now = self._steady()
         with self._lock:
-            if self._find or self._everywhere is not None:
-                return 0.0
             times = [w.not_before for w in self._watched.values() if w.has_work]
-        soonest = min(times, default=FOREVER)
-        return None if soonest == FOREVER else max(0.0, soonest - now)
+            if self._find or self._everywhere is not None:
+                times.append(now)
+        return max(0.0, min(times) - now, self._not_before - now) if times else None
 
     # ---- working, in one thread ----------------------------------------------------------------
 
     def work(self) -> None:
         """Do what was asked for and is due. What goes wrong becomes an event, never an error."""
+        with self._lock:
+            find, wanted, forced = self._find, self._everywhere, self._everywhere_forced
+            self._find, self._everywhere, self._everywhere_forced = False, None, False
+            if wanted is not None:
+                for watched in self._watched.values():
+                    _want(watched, wanted, forced)
+        if find:
+            self._try(
+                "finding environments",
+                lambda: self._meet(self._senses.find(), wanted or Depth.FINGERPRINT, forced),
+            )
+        self._try("a look", self._look_around)
+
+    def _try(self, what: str, part: Callable[[], None]) -> None:
+        """Told once, as long as it lasts."""
         try:
-            self._look([w for w in self._take_up() if not self._waits(w)])
+            part()
         except Exception as error:
-            text = _failure(error)
-            if text != self._failure:
-                self._failure = text
+            self._not_before = self._steady() + PAUSE
+            text = _failure(error, what)
+            if self._failures.get(what) != text:
+                self._failures[what] = text
                 self._event("failed", None, text)
         else:
-            self._failure = ""
+            self._failures.pop(what, None)
 
-    def _take_up(self) -> list[_Watched]:
-        """Everything that has to be done now; finds environments first where that was asked."""
+    def _look_around(self) -> None:
+        now = self._steady()
         with self._lock:
-            find, everywhere, forced = self._find, self._everywhere, self._everywhere_forced
-            self._find, self._everywhere, self._everywhere_forced = False, None, False
-        if find:
-            self._meet(self._senses.find())
-        now = self._clock()
-        with self._lock:
-            if everywhere is not None:
-                for watched in self._watched.values():
-                    _want(watched, everywhere, forced)
             chosen = [w for w in self._watched.values() if w.has_work and w.not_before <= now]
-        self._managers = self._senses.managers() if chosen else []
-        return chosen
+        if not chosen:
+            return
+        self._managers = self._senses.managers()
+        settled = []
+        for watched in chosen:
+            try:
+                if not self._waits(watched):
+                    settled.append(watched)
+            except Exception as error:
+                watched.not_before = self._steady() + PAUSE
+                self._failed(watched, error)
+        self._look(settled)
 
-    def _meet(self, found: Sequence[Environment]) -> None:
-        """Watch what is new, forget what is gone."""
+    def _meet(self, found: Sequence[Environment], wanted: Depth, forced: bool) -> None:
+        """Watch what is new, and look at it as *wanted*; forget what is gone."""
         present = {e.prefix: e for e in found}
         with self._lock:
             for prefix in self._watched.keys() - present.keys():
@@ -216,12 +245,12 @@ class Monitor:
                     continue
                 held = self._conditions.get(prefix)
                 known = held.fingerprint if held and held.settled and not held.glimpse else None
-                self._watched[prefix] = _Watched(environment, known)
+                self._watched[prefix] = _Watched(environment, known, wanted, forced)
         for prefix in [p for p in self._conditions if p not in present]:
-            del self._conditions[prefix]
             text = "the environment is gone; not watched any more"
             event = Event("gone", prefix, text, self._clock())
             self._board.drop(prefix, event)
+            del self._conditions[prefix]
             self._tell(event)
             self._show()
 
@@ -229,10 +258,10 @@ class Monitor:
 
     def _waits(self, watched: _Watched) -> bool:
         """Whether somebody is still at work there; judged is only what has settled."""
-        now = self._clock()
+        now = self._steady()
         if self._senses.repairing(watched.prefix):
             if not any(c.words == OURS for c in watched.commands):  # else its pip gets the blame
-                watched.commands.append(Command(OURS, now))
+                watched.commands.append(Command(OURS, self._clock()))
             watched.waiting, watched.not_before = True, now + POLL
             return True
         if working := [m for m in self._managers if m.works_on(watched.prefix)]:
@@ -263,81 +292,106 @@ class Monitor:
         seen = {c.pid for c in watched.commands}
         new = [Command(m.words, m.started, m.pid) for m in working if m.pid not in seen]
         watched.commands += new
-        watched.waiting, watched.not_before = True, FOREVER
         with self._lock:
-            _want(watched, Depth.FINGERPRINT, False)
+            watched.waiting, watched.not_before = True, self._steady() + PATIENCE
+            _want(watched, Depth.STATIC, False)  # even if the fingerprint ends as it began
 
         def ended() -> None:
             with self._lock:
                 watched.not_before = 0.0
             self._wake()
 
-        self._senses.await_exit(working, ended)
+        if new:
+            self._senses.await_exit([m for m in working if m.pid not in seen], ended)
 
     # ---- looking -------------------------------------------------------------------------------
 
     def _look(self, settled: Sequence[_Watched]) -> None:
         shallow: list[_Watched] = []
-        deep: list[_Watched] = []
+        seen: list[_Watched] = []
         for watched in settled:
-            with self._lock:
-                wanted, watched.wanted, watched.touched = watched.wanted, None, None
-                watched.not_before = 0.0
-            if self._senses.fingerprint(watched.environment) != watched.fingerprint:
-                watched.has_changed = True
-                self._attribute(watched)
-                shallow.append(watched)
-            elif wanted is Depth.STATIC:
-                shallow.append(watched)
-            elif (wanted or Depth.FINGERPRINT) > Depth.STATIC or self._is_open(watched):
-                deep.append(watched)
-            watched.confirmed = self._clock()
-            watched.commands.clear()
-        for watched in [*self._glance(shallow), *deep]:
-            self._ask_tensorflow(watched)
+            try:
+                (shallow if self._needs_a_glance(watched) else seen).append(watched)
+            except Exception as error:
+                self._failed(watched, error)
+        for watched in [*self._glance(shallow), *seen]:
+            try:
+                if self._owes_an_answer(watched):
+                    self._ask_tensorflow(watched)
+            except Exception as error:
+                self._failed(watched, error)
 
-    def _is_open(self, watched: _Watched) -> bool:
-        """Whether TensorFlow is still to be asked, because it could not be before."""
+    def _needs_a_glance(self, watched: _Watched) -> bool:
+        """Takes up what was asked of *watched*; whether its files are to be read for that."""
+        with self._lock:
+            wanted, watched.wanted, watched.touched = watched.wanted, None, None
+            watched.not_before = 0.0
+        if wanted is not None and wanted > Depth.STATIC:
+            watched.owed, watched.unread, watched.retry_at = True, True, 0.0
+        changed = self._senses.fingerprint(watched.environment) != watched.fingerprint
+        if changed:
+            watched.has_changed, watched.overruled = True, None
+            self._attribute(watched)
+        watched.confirmed = self._clock()
+        watched.commands.clear()
+        return changed or wanted is Depth.STATIC
+
+    def _owes_an_answer(self, watched: _Watched) -> bool:
+        """Whether TensorFlow is to be asked now."""
         held = self._conditions.get(watched.prefix)
         unsettled = held is None or held.settled is None or held.glimpse is not None
-        return unsettled and self._clock() >= watched.retry_at
+        return (unsettled or watched.owed) and self._steady() >= watched.retry_at
 
     def _glance(self, shallow: Sequence[_Watched]) -> list[_Watched]:
-        """Look at files; returns those of which only TensorFlow itself can tell more.
+        """Look at files; returns those of which this look counts.
 
         At this depth, ok and degraded are TensorFlow's own last answer, which still stands.
         """
-        doubtful = []
+        seen_well = []
         for watched, seen in self._sights(shallow, Depth.STATIC):
             held = self._conditions.get(watched.prefix)
-            known = held is not None and held.glimpse is None and held.shown.key == seen.key
-            stands = known and not watched.has_changed and seen.verdict is not Verdict.UNKNOWN
-            if stands or seen.verdict in (Verdict.OK, Verdict.DEGRADED):
+            settled = held.settled if held is not None and held.glimpse is None else None
+            if settled is not None and self._stands(watched, settled, seen):
+                same = seen.key == settled.key and seen.verdict is not Verdict.OK
+                self._settle(watched, seen if same else settled)  # its headline tells no age
+            elif seen.verdict in (Verdict.OK, Verdict.DEGRADED):
                 self._settle(watched, seen)
             else:
                 self._glimpse(watched, seen)
-                doubtful.append(watched)
-        return doubtful
+            seen_well.append(watched)
+        return seen_well
+
+    def _stands(self, watched: _Watched, settled: Judgement, seen: Judgement) -> bool:
+        """Whether files say nothing that TensorFlow has not answered already."""
+        known = seen.key in (settled.key, watched.overruled)
+        return known and not watched.has_changed and settled.verdict is not Verdict.UNKNOWN
 
     def _ask_tensorflow(self, watched: _Watched) -> None:
         reason = None if watched.forced else self._senses.reluctance()
         if reason is not None:
             self._skip(watched, reason)
             return
-        watched.forced, watched.skipped = False, ""
-        watched.retry_at = self._clock() + RETRY
+        watched.skipped = ""
         self._checking = watched.prefix
         self._show()
         try:
             for _, seen in self._sights([watched], Depth.TENSORFLOW):
+                held = self._conditions.get(watched.prefix)
+                if held is not None and held.glimpse is not None:
+                    watched.overruled = held.glimpse.key
                 self._settle(watched, seen)
+                watched.owed, watched.forced = False, False
         finally:
             self._checking = None
             self._show()
 
     def _skip(self, watched: _Watched, reason: str) -> None:
         """Told with its reason, once. What files say counts meanwhile, if they say it is broken."""
-        watched.retry_at = self._clock() + RETRY
+        watched.owed, watched.retry_at = True, self._steady() + RETRY
+        if watched.unread:
+            watched.unread = False
+            with self._lock:
+                _want(watched, Depth.STATIC, False)
         if watched.skipped != reason:
             watched.skipped = reason
             self._event("skipped", watched.prefix, f"TensorFlow was not asked: {reason}")
@@ -355,15 +409,20 @@ class Monitor:
         try:
             found: list[Sight] = list(self._senses.look([w.environment for w in chosen], depth))
         except Exception as error:
-            for watched in chosen:
-                self._failed(watched, error)
+            if len(chosen) == 1:
+                self._failed(chosen[0], error)
+                return
+            for watched in chosen:  # one of them is to blame
+                yield from self._sights([watched], depth)
             return
         judgements = {sight.prefix: sight.judgement for sight in found}
         self._managers = self._senses.managers()
         for watched in chosen:
             judgement = judgements.get(watched.prefix)
-            if judgement is not None and self._held_still(watched, before[watched.prefix]):
-                watched.failure = ""
+            if judgement is None:
+                self._failed(watched, LookFailed("the answer does not name the environment"))
+            elif self._held_still(watched, before[watched.prefix]):
+                watched.failure, watched.unread = "", False
                 watched.fingerprint = before[watched.prefix]
                 yield watched, judgement
 
@@ -371,20 +430,22 @@ class Monitor:
         """Whether what was seen counts; else it is looked at again, when it has settled."""
         prefix = watched.prefix
         working = any(m.works_on(prefix) for m in self._managers)
+        busy = working or self._senses.repairing(prefix)
         moved = self._senses.fingerprint(watched.environment) != before
-        if not (working or self._senses.repairing(prefix)) and (
-            not moved or watched.repeats >= REPEATS
-        ):
+        if not moved:
             watched.repeats = 0
+        if not busy and (not moved or watched.repeats >= REPEATS):
             return True
         watched.repeats += 1
+        watched.retry_at = 0.0
         with self._lock:
             _want(watched, Depth.STATIC, False)
         return False
 
     def _failed(self, watched: _Watched, error: Exception) -> None:
         """Told once, not at every look; the next turn of the schedule tries again."""
-        text = _failure(error)
+        watched.forced, watched.retry_at = False, self._steady() + RETRY
+        text = _failure(error, "a look")
         if watched.failure != text:
             watched.failure = text
             self._event("failed", watched.prefix, text)
@@ -420,7 +481,7 @@ class Monitor:
         held = self._conditions.get(watched.prefix)
         held = held or Condition(watched.prefix, None, since=now, seen=now)
         who = watched.who or (held.glimpse.who if held.glimpse else "")
-        watched.who = ""
+        watched.who, watched.retry_at = "", 0.0
         self._hold(replace(held, glimpse=replace(seen, who=who), seen=now))
 
     def _settle(self, watched: _Watched, judgement: Judgement) -> None:
@@ -440,8 +501,8 @@ class Monitor:
         self._hold(condition, Event(*_told(before, judgement, prefix), now))
 
     def _hold(self, condition: Condition, event: Event | None = None) -> None:
-        self._conditions[condition.prefix] = condition
         self._board.hold(condition, event)
+        self._conditions[condition.prefix] = condition
         if event is not None:
             self._tell(event)
         self._show()
@@ -466,6 +527,6 @@ def _told(before: Judgement | None, after: Judgement, prefix: Path) -> tuple[str
     return "transition" if before else "found", prefix, text
 
 
-def _failure(error: Exception) -> str:
-    what = str(error) if isinstance(error, LookFailed) else f"{type(error).__name__}: {error}"
-    return f"a look failed: {what}"
+def _failure(error: Exception, what: str) -> str:
+    why = str(error) if isinstance(error, LookFailed) else f"{type(error).__name__}: {error}"
+    return f"{what} failed: {why}"

@@ -16,12 +16,15 @@ def reluctance(
     battery: Callable[[], bool | None] | None = None,
     driver: Callable[[], Driver] = observe_driver,
 ) -> str | None:
-    """Why TensorFlow should not be asked now, as a clause; None when it may."""
+    """Why TensorFlow should not be asked now, as a clause; None when it may.
+
+    The clause tells no number that moves: whoever hears it again takes it for the same reason.
+    """
     if (battery or on_battery)():
         return "the computer runs on its battery"
     for gpu in driver().gpus or ():
         if (gpu.utilization or 0) >= BUSY:
-            return f"the GPU {gpu.name} is at work ({gpu.utilization} %)"
+            return f"the GPU {gpu.name} is at work"
     return None
 
 

@@ -57,8 +57,8 @@ class Timetable:
 
     def jumped(self, why: str) -> None:
         """Times were planned by a clock that is no longer right, and things may be different."""
-        self._say("resumed", f"{why}; looking at everything again")
         self._plan()
+        self._say("resumed", f"{why}; looking at everything again")
         self._monitor.ask(Depth.FINGERPRINT)
         later = self._now() + timedelta(seconds=AFTER_RESUME)
         self._add("resume", self._look_closely, "date", run_date=later)
@@ -124,25 +124,32 @@ class Service:
         """To be called every now and then, by a timer that needs no clock: notices sleep."""
         jump = self._pulse.beat()
         if jump is not None:
-            self._timetable.jumped(jump.text)
+            self._jumped(jump.text)
 
     def resumed(self) -> None:
         """The desktop says that the computer woke up; the pulse would notice it later."""
         if self._pulse.beat() is not None:
-            self._timetable.jumped("the computer woke up")
+            self._jumped("the computer woke up")
+
+    def _jumped(self, why: str) -> None:
+        try:
+            self._timetable.jumped(why)
+        except Exception:  # the event could not be stored; the caller's thread has more to do
+            log.exception("after a jump of the clock")
 
     def _work(self) -> None:
         while not self._stopped.is_set():
-            pause = self._paused()
-            self._woken.wait(pause if pause is not None else self._monitor.due())
-            self._woken.clear()
-            if self._stopped.is_set():
-                return
-            if self._paused() is not None:
-                continue
             try:
-                self._monitor.work()
-                self._watcher.watch(folders_of(self._monitor.environments, self._homes()))
+                self._wait_and_work()
             except Exception:  # the monitor makes events of errors; this one could not be stored
                 log.exception("the monitor")
                 self._stopped.wait(5.0)
+
+    def _wait_and_work(self) -> None:
+        pause = self._paused()
+        self._woken.wait(pause if pause is not None else self._monitor.due())
+        self._woken.clear()
+        if self._stopped.is_set() or self._paused() is not None:
+            return
+        self._monitor.work()
+        self._watcher.watch(folders_of(self._monitor.environments, self._homes()))

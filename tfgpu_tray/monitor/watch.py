@@ -7,10 +7,14 @@ events in the whole of site-packages, and eight at its top.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sys
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from watchdog.events import (
@@ -41,9 +45,10 @@ EVENTS: list[type[FileSystemEvent]] = [
 ]
 # File systems on which the kernel does not tell of changes made elsewhere (microsoft/WSL#4739).
 SILENT = ("9p", "drvfs", "nfs", "cifs", "smb", "fuse.sshfs")
-Owners = frozenset[
-    Path | None
-]  # the environments a folder belongs to; None: they come and go there
+# The environments a folder belongs to; None: they come and go there.
+Owners = frozenset[Path | None]
+
+log = logging.getLogger(__name__)
 
 
 def folders_of(environments: Iterable[Environment], homes: Iterable[Path]) -> dict[Path, Owners]:
@@ -66,6 +71,15 @@ def folders_of(environments: Iterable[Environment], homes: Iterable[Path]) -> di
     return {folder: frozenset(of) for folder, of in owners.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One folder, however it is named; another that takes its name is another place."""
+
+    path: str
+    device: int
+    inode: int
+
+
 class Watcher:
     """Calls *touched* with the environment that something changed in, from a thread of its own."""
 
@@ -79,47 +93,55 @@ class Watcher:
         """*say* gets a sentence for the user when watching is not possible, each once."""
         self._touched, self._say, self._new, self._mounts = touched, say, observer, mounts
         self._observer: BaseObserver | None = None
-        self._watches: dict[Path, tuple[Owners, ObservedWatch]] = {}
+        self._watches: dict[_Place, tuple[Owners, ObservedWatch]] = {}
         self._said: set[str] = set()
+        self._lock = threading.Lock()  # whoever stops is not the one who watches
+        self._stopped = False
 
     def watch(self, folders: Mapping[Path, Owners]) -> None:
         """From now on watch just *folders*. Called again it mends what has died meanwhile."""
-        observer = self._living()
-        if observer is None:
-            return
+        with self._lock:
+            observer = None if self._stopped else self._living()
+            if observer is not None:
+                wanted = _places(folders)
+                self._unwatch(observer, wanted)
+                self._watch(observer, wanted)
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            self._end()
+
+    def _unwatch(self, observer: BaseObserver, wanted: Mapping[_Place, Owners]) -> None:
+        """What is not wanted any more, and what has died."""
         dead = {e.watch for e in observer.emitters if not e.is_alive()}
-        for folder, (owners, watch) in list(self._watches.items()):
-            if folders.get(folder) != owners or watch in dead:
-                del self._watches[folder]
+        for place, (owners, watch) in list(self._watches.items()):
+            if wanted.get(place) != owners or watch in dead:
+                del self._watches[place]
                 observer.unschedule(watch)
-        silent = self._silent_places() if folders.keys() - self._watches.keys() else ()
-        for folder, owners in folders.items():
-            if folder in self._watches:
+
+    def _watch(self, observer: BaseObserver, wanted: Mapping[_Place, Owners]) -> None:
+        mounts = self._read_mounts() if wanted.keys() - self._watches.keys() else {}
+        for place, owners in wanted.items():
+            if place in self._watches:
                 continue
-            if place := next((p for p in silent if folder.is_relative_to(p)), None):
-                self._tell(f"changes in {place} are not announced by its file system")
+            if mount := _silent_mount(Path(place.path), mounts):
+                self._tell(f"changes in {mount} are not announced by its file system")
                 continue
             handler = _Handler(owners, self._touched)
             try:
-                watch = observer.schedule(handler, str(folder), event_filter=EVENTS)
+                watch = observer.schedule(handler, place.path, event_filter=EVENTS)
             except OSError as error:
                 if error.errno in (errno.ENOENT, errno.ENOTDIR):
                     continue  # it has just gone
                 self._tell(_limit(error))
                 continue
-            self._watches[folder] = owners, watch
-
-    def stop(self) -> None:
-        if self._observer is not None and self._observer.is_alive():
-            self._observer.stop()
-            self._observer.join(1.0)
-        self._observer = None
-        self._watches.clear()
+            self._watches[place] = owners, watch
 
     def _living(self) -> BaseObserver | None:
         """The observer, started anew if it has died; None where the machine allows none."""
         if self._observer is None or not self._observer.is_alive():
-            self._watches.clear()
+            self._end()
             try:
                 self._observer = self._new()
                 self._observer.start()
@@ -128,24 +150,52 @@ class Watcher:
                 self._tell(_limit(error))
         return self._observer
 
+    def _end(self) -> None:
+        """Of one that has died its helpers live on until it is stopped."""
+        observer, self._observer = self._observer, None
+        self._watches.clear()
+        if observer is not None:
+            observer.stop()
+            with suppress(RuntimeError):  # it never started
+                observer.join(1.0)
+
     def _tell(self, what: str) -> None:
         if what not in self._said:
             self._said.add(what)
             self._say(f"{what}; looking on the schedule instead")
 
-    def _silent_places(self) -> list[Path]:
-        """Mount points of file systems that announce nothing (proc(5), mountinfo)."""
+    def _read_mounts(self) -> dict[Path, str]:
+        """File system types by mount point (proc(5), mountinfo); the last mounted is on top."""
         try:
             lines = self._mounts.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
-            return []
-        found = []
+            return {}
+        found = {}
         for line in lines:
             fields, _, kind = line.partition(" - ")
             words = fields.split()
-            if len(words) > 4 and kind.startswith(SILENT):
-                found.append(Path(words[4].replace("\\040", " ")))
+            if len(words) > 4:
+                found[Path(words[4].replace("\\040", " "))] = kind.split(" ")[0]
         return found
+
+
+def _places(folders: Mapping[Path, Owners]) -> dict[_Place, Owners]:
+    """Without links: the kernel would watch a link itself, not the folder that it points to."""
+    found: dict[_Place, Owners] = {}
+    for folder, owners in folders.items():
+        try:
+            status = os.stat(folder)
+        except OSError:
+            continue  # it has just gone
+        place = _Place(os.path.realpath(folder), status.st_dev, status.st_ino)
+        found[place] = found.get(place, frozenset()) | owners
+    return found
+
+
+def _silent_mount(folder: Path, mounts: Mapping[Path, str]) -> Path | None:
+    """The mount point that holds *folder*, if its file system announces nothing."""
+    holder = next((place for place in (folder, *folder.parents) if place in mounts), None)
+    return holder if holder is not None and mounts[holder].startswith(SILENT) else None
 
 
 class _Handler(FileSystemEventHandler):
@@ -153,11 +203,14 @@ class _Handler(FileSystemEventHandler):
         self._owners, self._call = owners, touched
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        """An error here would end the watching of everything, so there is hardly anything here."""
+        """An error that got out of here would end the watching of everything."""
         if os.path.basename(os.fsdecode(event.src_path)) == "__pycache__":
             return
-        for owner in self._owners:
-            self._call(owner)
+        try:
+            for owner in self._owners:
+                self._call(owner)
+        except Exception:
+            log.exception("a change could not be passed on")
 
 
 def _limit(error: OSError) -> str:

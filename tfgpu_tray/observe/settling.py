@@ -46,8 +46,11 @@ def _names(folder: Path) -> list[str]:
 
 
 def _age(path: Path, now: float) -> float:
-    """Since its inode changed: a rename moves that time stamp, and not the one of its content."""
+    """Since its inode changed: a rename moves that time stamp, and not the one of its content.
+
+    A stamp far in the future is from before the clock was set back; the trace is old as well.
+    """
     try:
-        return max(0.0, now - os.lstat(path).st_ctime)
+        return abs(now - os.lstat(path).st_ctime)
     except OSError:
         return QUIET

@@ -116,7 +116,9 @@ class Workshop:
                     f"{len(changed)} files of that repair were changed again since, for example "
                     f"{changed[0]}; undo --force puts back the older ones all the same"
                 )
-            self.telling.phase("Putting back what was there")
+            phase = "Putting back what was there"
+            self.telling.phase(phase)
+            self.journal.undo_begins(repair.id, phase)
             note = self._restore(keep)
             state = State.STUCK if note else State.UNDONE
             after = self._prove(repair.prefix) if not note else None

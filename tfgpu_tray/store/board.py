@@ -97,7 +97,7 @@ class Board:
         return (row["at"], row["content"]) if row else None
 
     def keep_manifest(self, prefix: Path, content: str) -> None:
-        self._database.execute(
+        self._write(
             "INSERT OR REPLACE INTO manifests VALUES (?, ?, ?)",
             (str(prefix), self._clock(), content),
         )
@@ -111,7 +111,7 @@ class Board:
 
     def tell(self, prefix: Path, what: str) -> None:
         """Write down that the user is being told; before it is sent, so that it is sent once."""
-        self._database.execute(
+        self._write(
             "INSERT OR REPLACE INTO told VALUES (?, ?, ?)", (str(prefix), what, self._clock())
         )
 
@@ -140,7 +140,7 @@ class Board:
 
     def pause(self, until: float | None) -> None:
         """None ends the pause."""
-        self._database.execute(
+        self._write(
             "INSERT OR REPLACE INTO settings VALUES ('paused_until', ?)", (str(until or 0.0),)
         )
 
@@ -149,6 +149,11 @@ class Board:
     def _one(self, query: str, *values: str) -> sqlite3.Row | None:
         row: sqlite3.Row | None = self._database.execute(query, values).fetchone()
         return row
+
+    def _write(self, statement: str, values: tuple[str | float, ...]) -> None:
+        """Never inside the transaction of another thread, which may be rolled back."""
+        with self._transaction():
+            self._database.execute(statement, values)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -14,6 +14,7 @@ from pathlib import Path
 class State(StrEnum):
     APPLYING = "applying"
     DONE = "done"
+    UNDOING = "undoing"  # being taken back; if that was interrupted, it can be taken back again
     UNDONE = "undone"  # the user took it back
     ROLLED_BACK = "rolled-back"  # it failed, was no better, or was interrupted
     EXPIRED = "expired"  # it stands, and is too old to be taken back
@@ -75,6 +76,12 @@ class Journal:
             "UPDATE repairs SET phase = ?, fraction = ? WHERE id = ?", (phase, fraction, repair)
         )
 
+    def undo_begins(self, repair: int, phase: str) -> None:
+        self._database.execute(
+            "UPDATE repairs SET state = ?, phase = ?, fraction = NULL WHERE id = ?",
+            (State.UNDOING, phase, repair),
+        )
+
     def end(
         self, repair: int, state: State, *, after: str | None = None, note: str | None = None
     ) -> None:
@@ -91,7 +98,12 @@ class Journal:
 
     def done(self, prefix: Path | None = None) -> list[Repair]:
         """Repairs that stand and can be taken back, newest first."""
-        return [r for r in self._select("state = ?", State.DONE) if _concerns(r, prefix)]
+        found = self._select("state IN (?, ?)", State.DONE, State.UNDOING)
+        return [r for r in found if _concerns(r, prefix)]
+
+    def at_work(self) -> list[Repair]:
+        """Repairs that are being carried out or taken back, if their process still lives."""
+        return self._select("state IN (?, ?)", State.APPLYING, State.UNDOING)
 
     def last_done(self, prefix: Path | None = None) -> Repair | None:
         """The newest repair that stands, the one `undo` takes back."""

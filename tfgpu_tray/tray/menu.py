@@ -33,7 +33,7 @@ class Actions(Protocol):
 
 def build(view: View, actions: Actions, *, at_login: bool) -> list[MenuItem]:
     return [
-        MenuItem(cut(headline(view), WIDTH), enabled=False),
+        _line(headline(view)),
         SEPARATOR,
         *_repairs(view, actions),
         *(_environment(view, condition, actions) for condition in view.conditions),
@@ -60,8 +60,10 @@ def _repairs(view: View, actions: Actions) -> Iterator[MenuItem]:
 
 
 def _environment(view: View, condition: Condition, actions: Actions) -> MenuItem:
-    judged, prefix = view.judged(condition), condition.prefix
-    title = f"{MARKS[judged.verdict]} {view.name(prefix)}: {judged.verdict.value}"
+    verdict = condition.shown.verdict
+    title = f"{MARKS[verdict]} {view.name(condition.prefix)}: {verdict.value}"
+    if view.is_ignored(condition):
+        title = f"– {view.name(condition.prefix)}: {verdict.value}, ignored"
     return MenuItem(cut(title, WIDTH), submenu=list(_about(view, condition, actions)))
 
 
@@ -72,7 +74,7 @@ def _about(view: View, condition: Condition, actions: Actions) -> Iterator[MenuI
         yield _line(shown.who)
     for text in shown.also[:3]:
         yield _line(f"also: {text}")
-    yield _line(f"since {clock(condition.since)}")
+    yield _line(f"since {clock(condition.since, view.now)}")
     if view.is_being_repaired(prefix):
         yield _line(f"being repaired: {view.doing(prefix)}")
     elif shown.offer is not None:
@@ -87,7 +89,7 @@ def _about(view: View, condition: Condition, actions: Actions) -> Iterator[MenuI
         yield _line(f"What you can do: {shown.advice}")
     yield SEPARATOR
     if prefix in view.undoable and not view.is_being_repaired(prefix):
-        started = clock(view.undoable[prefix].started)
+        started = clock(view.undoable[prefix].started, view.now)
         yield MenuItem(f"Undo the repair of {started}", _do(actions.undo, prefix))
     yield from _silences(view, condition, actions)
     yield MenuItem("Details", _do(actions.details, prefix))
@@ -109,7 +111,7 @@ def _silences(view: View, condition: Condition, actions: Actions) -> Iterator[Me
 def _history(view: View, actions: Actions) -> Iterator[MenuItem]:
     for event in view.events[:HISTORY]:
         where = f"{view.name(event.prefix)}: " if event.prefix else ""
-        yield _line(f"{clock(event.at)}  {where}{event.text}")
+        yield _line(f"{clock(event.at, view.now)}  {where}{event.text}")
     if not view.events:
         yield _line("nothing yet")
     yield SEPARATOR
@@ -136,7 +138,7 @@ def priced(offer: Offer) -> str:
 
 
 def _line(text: str) -> MenuItem:
-    return MenuItem(cut(text, WIDTH), enabled=False)
+    return MenuItem(cut(text.replace("\n", " "), WIDTH), enabled=False)
 
 
 def _do(action: Callable[..., None], *arguments: object) -> Callable[[Any], None]:

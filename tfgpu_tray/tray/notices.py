@@ -11,11 +11,15 @@ from pathlib import Path
 
 from tfgpu_tray.config import Notifications
 from tfgpu_tray.model import Condition, Judgement, Verdict
+from tfgpu_tray.store.board import Silence
 from tfgpu_tray.tray.menu import priced
 from tfgpu_tray.tray.status import Status
 from tfgpu_tray.tray.view import View, clock
 
 BAD = (Verdict.BROKEN, Verdict.DEGRADED)
+# What was told last is how a repair, or taking one back, has ended.
+MENDED = "mended"
+TAKEN_BACK = "taken back"  # the user knows that it is broken: only a reminder tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +45,41 @@ def due(view: View, settings: Notifications) -> Iterator[Notice]:
             continue  # what a repair brings is told when it has ended
         what = _what(condition, settled)
         told, at = view.told.get(condition.prefix, ("", 0.0))
+        if _is_from_before(condition, told, at):
+            continue
         if settled.verdict not in BAD or view.silenced.get((condition.prefix, settled.cause or "")):
             continue
-        if told != what:
+        if told not in (what, TAKEN_BACK):
             yield _trouble(view, condition, settled, what)
         elif settings.remind is not None and view.now - at >= settings.remind:
             yield _reminder(view, condition, settled, what)
+
+
+def outdated(view: View) -> Iterator[Path]:
+    """Environments of which a trouble was told that is over."""
+    for condition in view.conditions:
+        settled = condition.settled
+        told, at = view.told.get(condition.prefix, ("", 0.0))
+        if told in ("", MENDED) or _is_from_before(condition, told, at):
+            continue
+        if settled is not None and condition.glimpse is None and settled.verdict is Verdict.OK:
+            yield condition.prefix
+
+
+def lapsed(view: View) -> Iterator[tuple[Path, str]]:
+    """What was acknowledged, environment and cause, and does not hold any more: should it come
+    again, it is news."""
+    holding = {
+        c.prefix: c.settled.cause for c in view.conditions if c.settled and c.glimpse is None
+    }
+    for (prefix, cause), kind in view.silenced.items():
+        if kind is Silence.ACKNOWLEDGED and holding.get(prefix, cause) != cause:
+            yield prefix, cause
+
+
+def _is_from_before(condition: Condition, told: str, at: float) -> bool:
+    """Whether what holds was last seen before a repair, or an undo, ended and was told."""
+    return told in (MENDED, TAKEN_BACK) and condition.seen <= at
 
 
 def _what(condition: Condition, settled: Judgement) -> str:
@@ -72,7 +105,7 @@ def _trouble(view: View, condition: Condition, settled: Judgement, what: str) ->
 def _reminder(view: View, condition: Condition, settled: Judgement, what: str) -> Notice:
     first = _trouble(view, condition, settled, what)
     name = view.name(condition.prefix)
-    title = f"Still {settled.verdict.value} since {clock(condition.since)}: {name}"
+    title = f"Still {settled.verdict.value} since {clock(condition.since, view.now)}: {name}"
     return replace(first, title=title, urgent=False)
 
 

@@ -56,6 +56,6 @@ def _windows_taskbar_is_dark() -> bool:
     place = r"Software\Microsoft\Windows\CurrentVersion\Themes\Personalize"
     try:
         with winreg.OpenKey(winreg.HKEY_CURRENT_USER, place) as key:
-            return winreg.QueryValueEx(key, "SystemUsesLightTheme")[0] == 0
+            return bool(winreg.QueryValueEx(key, "SystemUsesLightTheme")[0] == 0)
     except OSError:
         return False

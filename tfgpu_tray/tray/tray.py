@@ -21,13 +21,14 @@ from tfgpu_tray.config import Config
 from tfgpu_tray.model import Depth, Event
 from tfgpu_tray.store.board import Board, Silence
 from tfgpu_tray.tray import notices
+from tfgpu_tray.tray.artwork import Artwork, Pixmap, stepped
 from tfgpu_tray.tray.backends import TrayIcon
 from tfgpu_tray.tray.healer import Healer, Outcome
 from tfgpu_tray.tray.items import MenuItem
 from tfgpu_tray.tray.menu import build
 from tfgpu_tray.tray.notices import Notice
 from tfgpu_tray.tray.status import Status
-from tfgpu_tray.tray.view import Shown, View, icon
+from tfgpu_tray.tray.view import Shown, View, clock, icon
 
 WORKING = 0.5  # seconds between two pictures of a repair at work
 
@@ -134,12 +135,9 @@ class Tray:
         return build(self._view(), self, at_login=self._at_login)
 
     def _notify(self, view: View) -> None:
-        for condition in view.conditions:
-            told = view.told.get(condition.prefix)
-            good = condition.settled is not None and condition.settled.verdict.badness == 0
-            if told and told[0] and good and condition.glimpse is None:
-                self._board.tell(condition.prefix, "")
-                self._withdraw(condition.prefix)
+        for prefix in notices.outdated(view):
+            self._board.tell(prefix, "")
+            self._withdraw(prefix)
         waiting = list(notices.due(view, self._config.notifications))
         if not waiting:
             return
@@ -247,19 +245,16 @@ class Tray:
     def _pause(self, until: float | None) -> None:
         self._board.pause(until)
         self._hands.woken()
-        view = self._view()
-        text = (
-            f"paused until {time.strftime('%H:%M', time.localtime(until))}" if until else "resumed"
-        )
-        self._event("paused" if view.paused_until else "resumed", text)
+        text = f"paused until {clock(until)}" if until else "watching again"
+        self._event("paused" if until else "resumed", text)
 
     def _tell_outcome(self, outcome: Outcome) -> None:
         """One line after a repair, quiet when it went well; always with what it came to."""
         self._event(outcome.command, _sentence(outcome), outcome.prefix)
         self._hands.ask(Depth.STATIC, [outcome.prefix])
-        done = outcome.state in ("done", "undone")
-        if done:
-            self._board.tell(outcome.prefix, "")  # what was told before is not true any more
+        told = {"done": notices.MENDED, "undone": notices.TAKEN_BACK}.get(outcome.state)
+        if told is not None:
+            self._board.tell(outcome.prefix, told)
         name = self._view().name(outcome.prefix)
         title = {
             "done": f"{name} is repaired",
@@ -267,7 +262,8 @@ class Tray:
             "nothing-to-do": f"Nothing to repair in {name}",
         }.get(outcome.state, f"{name} could not be repaired")
         buttons = ("undo", "details") if outcome.state == "done" else ("details",)
-        self._deliver(Notice(outcome.prefix, "", title, outcome.text, buttons, urgent=not done))
+        status = Status.OK if outcome.verdict == "ok" else Status.UNKNOWN
+        self._deliver(Notice(outcome.prefix, "", title, outcome.text, buttons, status))
 
     def _read_autostart(self) -> None:
         self._at_login = self._hands.starts_at_login()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,17 +34,24 @@ class View:
     def judged(self, condition: Condition) -> Judgement:
         """What holds for the icon: an ignored cause is none."""
         shown = condition.shown
-        if self.silence(condition) is Silence.IGNORED:
+        if self.is_ignored(condition):
             return Judgement(Verdict.OK, f"ignored: {shown.headline}")
         return shown
 
     def silence(self, condition: Condition) -> Silence | None:
         return self.silenced.get((condition.prefix, condition.shown.cause or ""))
 
+    def is_ignored(self, condition: Condition) -> bool:
+        return self.silence(condition) is Silence.IGNORED
+
     def name(self, prefix: Path) -> str:
-        """The last part of *prefix*; with the one before it where that is not enough."""
-        same = [c for c in self.conditions if c.prefix.name == prefix.name]
-        return prefix.name if len(same) < 2 else os.path.join(prefix.parent.name, prefix.name)
+        """As many of the last parts of *prefix* as tell it from the others."""
+        others = [c.prefix.parts for c in self.conditions if c.prefix != prefix]
+        for count in range(1, len(prefix.parts)):
+            last = prefix.parts[-count:]
+            if all(parts[-count:] != last for parts in others):
+                return str(Path(*last))
+        return str(prefix)
 
     def repair_of(self, prefix: Path) -> Repair | None:
         return next((r for r in self.repairs if r.prefix == prefix), None)
@@ -117,7 +123,8 @@ def icon(view: View) -> Shown:
         text = f"Repairing {view.name(prefix)}: {view.doing(prefix)}"
         return Shown(Status.REPAIRING, cut(text, TOOLTIP), repair.fraction if repair else None)
     if view.paused_until is not None:
-        return Shown(Status.PAUSED, f"tfgpu-tray: paused until {clock(view.paused_until)}")
+        until = clock(view.paused_until, view.now)
+        return Shown(Status.PAUSED, f"tfgpu-tray: paused until {until}")
     worst = max((view.judged(c).verdict for c in view.conditions), key=_badness, default=None)
     # Without the age: a tooltip that changes every minute would wake the desktop every minute.
     status = _STATUS[worst] if worst else Status.UNKNOWN
@@ -129,12 +136,12 @@ def headline(view: View) -> str:
     if view.is_repairing:
         return icon(view).tooltip
     if view.paused_until is not None:
-        return f"Paused until {clock(view.paused_until)}"
+        return f"Paused until {clock(view.paused_until, view.now)}"
     if not view.conditions:
         return summary(view)
     if view.checking is not None:
         return f"{summary(view)} · asking TensorFlow in {view.name(view.checking)} …"
-    checked = max(c.seen for c in view.conditions)
+    checked = min(c.seen for c in view.conditions)  # what is said of all holds since then
     return f"{summary(view)} · checked {ago(max(0.0, view.now - checked))}"
 
 
@@ -142,17 +149,34 @@ def summary(view: View) -> str:
     if not view.conditions:
         return "no environment with TensorFlow found yet"
     judged = [(c, view.judged(c)) for c in view.conditions]
-    bad = [(c, j) for c, j in judged if j.verdict in (Verdict.BROKEN, Verdict.DEGRADED)]
-    bad.sort(key=lambda pair: -pair[1].verdict.badness)
-    if bad:
-        condition, judgement = bad[0]
-        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-        return f"{view.name(condition.prefix)}: {judgement.headline}{more}"
-    unknown = [c for c, j in judged if j.verdict is Verdict.UNKNOWN]
-    if unknown:
-        names = ", ".join(view.name(c.prefix) for c in unknown[:3])
-        return f"still to be asked: {names}" + (" …" if len(unknown) > 3 else "")
-    return "GPU visible" if len(judged) == 1 else f"GPU visible in all {len(judged)} environments"
+    bad = [(c, j) for c, j in judged if j.verdict is not Verdict.OK]
+    if not bad:
+        return _nothing_wrong(view)
+    condition, worst = max(bad, key=lambda pair: pair[1].verdict.badness)
+    if worst.verdict is Verdict.UNKNOWN and _is_unasked(condition):
+        unasked = [c for c, j in bad if j.verdict is Verdict.UNKNOWN and _is_unasked(c)]
+        return f"still to be asked: {_names(view, unasked)}"
+    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    return f"{view.name(condition.prefix)}: {worst.headline}{more}"
+
+
+def _nothing_wrong(view: View) -> str:
+    """What is ignored does not colour the icon, and is not said to be well either."""
+    ignored = [c for c in view.conditions if view.is_ignored(c)]
+    count, well = len(view.conditions), len(view.conditions) - len(ignored)
+    if not ignored:
+        return "GPU visible" if count == 1 else f"GPU visible in all {count} environments"
+    seen = f"GPU visible in {well} of {count} environments; " if well else ""
+    return f"{seen}ignored: {_names(view, ignored)}"
+
+
+def _names(view: View, conditions: Sequence[Condition]) -> str:
+    names = ", ".join(view.name(c.prefix) for c in conditions[:3])
+    return names + (" …" if len(conditions) > 3 else "")
+
+
+def _is_unasked(condition: Condition) -> bool:
+    return condition.settled is None or condition.glimpse is not None
 
 
 def _badness(verdict: Verdict) -> int:
@@ -162,9 +186,9 @@ def _badness(verdict: Verdict) -> int:
 # ---- words -------------------------------------------------------------------------------------
 
 
-def clock(at: float) -> str:
-    """ "14:02"; with the date when it is another day than today."""
-    then, today = time.localtime(at), time.localtime()
+def clock(at: float, now: float) -> str:
+    """ "14:02"; with the date when it is another day than *now*."""
+    then, today = time.localtime(at), time.localtime(now)
     same = (then.tm_year, then.tm_yday) == (today.tm_year, today.tm_yday)
     return time.strftime("%H:%M" if same else "%d %b %H:%M", then)
 
