@@ -7,7 +7,9 @@ Modules that only some commands need are imported where they are needed: `check`
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -45,6 +47,7 @@ def main(
     start: Callable[[Path | None, Path | None], App] = App.start,
 ) -> int:
     """Run one command; *start* puts the program together from --config and --data-dir."""
+    _prepare_streams()
     given = argparse.Namespace(json=False, config=None, data_dir=None)
     options = _parser().parse_args(arguments, given)
     command = options.run_command
@@ -60,6 +63,16 @@ def main(
         if code is None:
             raise
         return _fail(options, [str(error)], code)
+
+
+def _prepare_streams() -> None:
+    """pythonw has none; one that is redirected on Windows may not know every character."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _expected(error: Exception) -> int | None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -60,7 +58,7 @@ def stay(app: App, say: Say, *, headless: bool) -> int:
     try:
         _write_logs(app.data_dir)
         with _stop_signals() as stopped:
-            _watch(app, say, stopped, headless)
+            _watch(app, _unbreakable(say), stopped, headless)
     finally:
         lock.release()
     return 0
@@ -182,8 +180,6 @@ def _write_logs(folder: Path) -> None:
     root.setLevel(logging.WARNING)
     logging.getLogger("tfgpu_tray").setLevel(logging.INFO)
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
-    if sys.stdout is None:  # pythonw has none, and print would fail
-        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def _end_children(survivors: set[int]) -> None:
@@ -198,6 +194,18 @@ def _end_children(survivors: set[int]) -> None:
                 child.kill()
         except psutil.Error:
             continue
+
+
+def _unbreakable(say: Say) -> Say:
+    """Whoever read it may be gone: a closed terminal, `| head`. That ends no watching."""
+
+    def say_on(what: dict[str, Any]) -> None:
+        try:
+            say(what)
+        except (OSError, ValueError) as error:
+            log.debug("nobody reads what is said: %r", error)
+
+    return say_on
 
 
 # ---- what is said ------------------------------------------------------------------------------

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as TookTooLong
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tfgpu_tray.app import App
 from tfgpu_tray.config import default_text
@@ -16,7 +14,7 @@ from tfgpu_tray.monitor.monitor import Monitor
 from tfgpu_tray.monitor.resume import watch_for_sleep
 from tfgpu_tray.tray.artwork import Artwork, CannotDraw
 from tfgpu_tray.tray.backends import NO_TRAY, NoTray, open_icon
-from tfgpu_tray.tray.healer import Healer, Outcome
+from tfgpu_tray.tray.healer import Healer
 from tfgpu_tray.tray.loop import LoopThread
 from tfgpu_tray.tray.notifier import SECONDS, Notifier
 from tfgpu_tray.tray.panel import panel_is_dark
@@ -25,6 +23,7 @@ from tfgpu_tray.tray.tray import Hands, Tray, open_file
 from tfgpu_tray.tray.view import View, read_view
 from tfgpu_tray.words import details_text
 
+PATIENCE = 20.0  # seconds that a panel may take to come up
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
@@ -39,19 +38,22 @@ class Face:
         stop: Callable[[], None],
         woken: Callable[[], None],
         resumed: Callable[[], None],
+        patience: float = PATIENCE,
     ):
         """*record* stores an event; *stop* ends the program; *woken* tells that a pause changed;
-        *resumed* that the computer woke up."""
+        *resumed* that the computer woke up; *patience* is what a panel gets to come up."""
         self._app, self._monitor, self._record = app, monitor, record
         self._loop = LoopThread()
+        self._patience = patience
+        self._is_hosted = False
         self._told_hosted: bool | None = None
-        self._healer = Healer(app.command, app.data_dir / "logs", self._ended)
+        self._healer = Healer(app.command, app.data_dir / "logs", lambda o: self._tray.ended(o))
         self._loop.submit(watch_for_sleep(resumed))
         dark = app.config.panel == "dark"
         if app.config.panel is None:
             dark = self._answer(panel_is_dark(app.environ), False)
         artwork = Artwork(app.data_dir / "artwork", dark)
-        self._notifier = Notifier(self._pressed, artwork.emblem)
+        self._notifier = Notifier(lambda *what: self._tray.pressed(*what), artwork.emblem)
         self._tray = Tray(
             app.config,
             app.board,
@@ -70,6 +72,7 @@ class Face:
     def stop(self) -> set[int]:
         """Take the icon away; returns the processes of repairs, which go on."""
         self._tray.stop()
+        self._answer(self._notifier.close(), None)
         self._loop.stop()
         return self._healer.processes
 
@@ -90,13 +93,25 @@ class Face:
             self._tray.attach(icon)
 
     def _hosted(self, hosted: bool) -> None:
-        """A panel that goes and comes back is told once, each."""
-        if hosted is self._told_hosted:
+        """A panel that goes and comes back is told once, each. At login it may come after us."""
+
+        def heed() -> None:
+            self._is_hosted = hosted
+            if hosted or self._told_hosted:
+                self._tell_hosted()
+            else:
+                self._loop.loop.call_later(self._patience, self._tell_hosted)
+
+        self._loop.soon(heed)
+
+    def _tell_hosted(self) -> None:
+        hosted, told = self._is_hosted, self._told_hosted
+        if hosted is told:
             return
-        first, self._told_hosted = self._told_hosted is None, hosted
+        self._told_hosted = hosted
         if hosted:
             self._record("tray", "the icon is in the panel")
-        elif first:
+        elif told is None:
             self._record("tray", f"watching without an icon: {NO_TRAY}")
         else:
             self._record("tray", "the panel is gone; the icon comes back with it")
@@ -146,18 +161,15 @@ class Face:
             path.write_text(default_text(), encoding="utf-8")
         return path
 
-    def _ended(self, outcome: Outcome) -> None:
-        self._tray.ended(outcome)
-
-    def _pressed(self, prefix: Path, button: str) -> None:
-        self._tray.pressed(prefix, button)
-
-    def _answer(self, work: object, otherwise: T) -> T:
+    def _answer(self, work: Coroutine[Any, Any, T], otherwise: T) -> T:
         """What a coroutine on the loop brings, within its time; never raises."""
-        future: Future[T] = self._loop.submit(work)  # type: ignore[arg-type]
         try:
-            return future.result(3 * SECONDS)
-        except (TookTooLong, Exception) as error:
+            future = self._loop.submit(work)
+        except RuntimeError:  # it has stopped
+            return otherwise
+        try:
+            return future.result(2 * SECONDS)
+        except Exception as error:
             future.cancel()
             log.info("the desktop did not answer: %r", error)
             return otherwise

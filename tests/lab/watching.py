@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,7 @@ from typing import Self, TypeVar
 import psutil
 
 from tests.lab.clone import clone_environment
-from tests.lab.desktop.parts import KILL, end_strays
+from tests.lab.desktop.parts import end_strays
 from tests.lab.golden import HOOK
 from tests.lab.lab import Lab
 from tests.lab.machine import REPOSITORY, Machine
@@ -24,6 +24,8 @@ from tests.lab.toy_tensorflow import toy_wheel
 from tfgpu_tray.model import Condition, Event, Verdict
 from tfgpu_tray.store.board import Board
 from tfgpu_tray.store.database import open_database
+
+__all__ = ["Toys", "Watching", "hold_tensorflow", "suspended"]
 
 T = TypeVar("T")
 
@@ -37,18 +39,25 @@ while os.path.exists(os.path.join(sys.prefix, "bin", "hold-tensorflow")): time.s
 class Watching:
     """A context manager: the program runs inside it, and nothing is left behind.
 
-    *environ* is a desktop's. Without one there is neither a display nor a session bus.
+    *options* are those of `run`, and *environ* is a desktop's: without one there is neither a
+    display nor a session bus. *within* is a command that runs another one, such as `env`.
     """
 
     def __init__(
-        self, machine: Machine, *options: str, environ: Mapping[str, str] | None = None
+        self,
+        machine: Machine,
+        *options: str,
+        environ: Mapping[str, str] | None = None,
+        within: Sequence[str] = (),
     ) -> None:
         self.machine = machine
         self.environ = machine.environ() | dict(environ or {})
-        self._options = options
+        run = ("-m", "tests.lab.tool", str(machine.root), "run", *options)
+        self.command = (*within, sys.executable, *run)
         self._printed = machine.root.with_name("printed.txt")
         self._database = open_database(machine.data)
         self._process: subprocess.Popen[bytes] | None = None
+        self._orphans: list[psutil.Process] = []
         self.board = Board(self._database)
 
     def __enter__(self) -> Self:
@@ -62,18 +71,21 @@ class Watching:
         trace: TracebackType | None,
     ) -> None:
         try:
-            if self.is_running:
-                self.kill()
+            self.kill()
+            for orphan in self._orphans:
+                if orphan.is_running():
+                    orphan.kill()
         finally:
             end_strays("TFGPU_DATA_DIR", str(self.machine.data))
             self._database.close()
 
     # ---- its life ------------------------------------------------------------------------------
 
-    def start(self) -> None:
+    def start(self, command: Sequence[str] = ()) -> None:
+        """*command* is another one than the usual."""
         with self._printed.open("ab") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.lab.tool", self.machine.root, "run", *self._options],
+                command or self.command,
                 cwd=REPOSITORY,
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
@@ -104,26 +116,11 @@ class Watching:
         return took
 
     def kill(self) -> None:
-        """kill -9; what it started lives on, except its probes, which nobody would wait for."""
-        probes = self.children("check")
-        self.process.kill()
-        self.process.wait()
-        for probe in probes:
-            try:
-                probe.kill()
-            except psutil.Error:
-                pass  # it has just ended
-
-    def children(self, word: str = "") -> list[psutil.Process]:
-        """What it started and what that started, if a word of the command line is *word*."""
-        found = []
-        for process in psutil.Process(self.pid).children(recursive=True):
-            try:
-                if not word or word in process.cmdline():
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
+        """kill -9; what it started lives on until the end of the test."""
+        if self.is_running:
+            self._orphans += psutil.Process(self.pid).children(recursive=True)
+            self.process.kill()
+            self.process.wait()
 
     def printed(self) -> str:
         return self._printed.read_text(encoding="utf-8", errors="replace")
@@ -156,7 +153,7 @@ class Watching:
 
         return self.wait(f"{prefix.name} is {verdict.value}", look, seconds)
 
-    def wait(self, what: str, condition: Callable[[], T], seconds: float = SECONDS) -> T:
+    def wait(self, what: str, condition: Callable[[], T | None], seconds: float = SECONDS) -> T:
         """The condition's first true value."""
         end = time.monotonic() + seconds
         while not (value := condition()):
@@ -244,6 +241,3 @@ def suspended(machine: Machine, *words: str, seconds: float = SECONDS) -> psutil
 
 def _belongs(process: psutil.Process, machine: Machine) -> bool:
     return process.environ().get("TFGPU_DATA_DIR") == str(machine.data)
-
-
-__all__ = ["KILL", "Toys", "Watching", "hold_tensorflow", "suspended"]

@@ -193,6 +193,7 @@ class Day:
         def wait(depth: Depth) -> None:
             place.during = None
             self.clock.pass_by(HANGS)
+            self.clock.sleep(self.random.choice([0, 0, HOUR]))
             self.looking += HANGS
             raise LookFailed(f"check was stopped after {HANGS:.0f} s")
 

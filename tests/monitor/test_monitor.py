@@ -273,6 +273,16 @@ def test_a_harmless_change_is_no_transition(bench: Bench) -> None:
     assert bench.looks == [("tf", STATIC), ("tf", TENSORFLOW)]
 
 
+def test_a_change_that_leaves_the_same_cause_is_asked_about(bench: Bench) -> None:
+    """Files alone cannot say that nothing got better."""
+    place = bench.add("tf", NO_CUDNN, NO_CUDNN)
+    bench.look()
+    bench.looks.clear()
+    place.fingerprint, place.answer = "changed", SEES_GPU
+    assert [kind for kind, _ in bench.look()] == ["transition"]
+    assert bench.looks == [("tf", STATIC), ("tf", TENSORFLOW)]
+
+
 def test_files_that_tensorflow_overrules_are_no_transition(bench: Bench) -> None:
     place = bench.settled()
     place.fingerprint, place.files = "odd", NO_CUDNN
@@ -292,6 +302,19 @@ def test_what_files_said_before_tensorflow_answered_is_not_asked_about_again(ben
     assert bench.held(place).shown == CPU_ONLY
     place.files = Judgement(Verdict.BROKEN, "another thing", "driver-old")
     bench.looks.clear()
+    bench.look(STATIC)
+    assert bench.looks == [("tf", STATIC), ("tf", TENSORFLOW)]
+
+
+def test_what_tensorflow_overruled_counts_again_after_a_change(bench: Bench) -> None:
+    place = bench.add("tf", CPU_ONLY, NO_CUDNN)
+    bench.look()
+    place.fingerprint, place.files = "changed", UNASKED
+    place.answer = Judgement(Verdict.DEGRADED, "a leftover", "leftovers")
+    place.seen(TENSORFLOW)  # `check`, in a terminal
+    bench.look()
+    bench.looks.clear()
+    place.files = NO_CUDNN
     bench.look(STATIC)
     assert bench.looks == [("tf", STATIC), ("tf", TENSORFLOW)]
 
@@ -424,6 +447,33 @@ def test_what_never_holds_still_is_judged_in_the_end(bench: Bench) -> None:
     place.during, place.answer = move, NO_CUDNN
     assert [kind for kind, _ in bench.look(TENSORFLOW)] == ["transition"]
     assert bench.looks.count(("tf", TENSORFLOW)) <= REPEATS + 1
+    place.during = None
+    bench.look(STATIC)  # the storm is over, and the next one is another
+    look_while_files_move_to_and_fro(bench, place)
+    assert bench.looks == [("tf", TENSORFLOW), ("tf", STATIC), ("tf", TENSORFLOW)]
+
+
+def test_a_verdict_that_came_while_files_moved_to_and_fro_is_thrown_away(bench: Bench) -> None:
+    """Files are as before in the end, so only TensorFlow itself is asked anew, and at once."""
+    place = bench.settled()
+    look_while_files_move_to_and_fro(bench, place)
+    assert bench.looks == [("tf", TENSORFLOW), ("tf", STATIC), ("tf", TENSORFLOW)]
+    assert bench.told == []
+
+
+def look_while_files_move_to_and_fro(bench: Bench, place: Place) -> None:
+    before = place.fingerprint
+
+    def move(depth: Depth) -> None:
+        place.during, place.fingerprint = None, "moved"
+
+    place.during = move
+    bench.looks.clear()
+    bench.told.clear()
+    bench.monitor.ask(TENSORFLOW)
+    bench.monitor.work()
+    place.fingerprint = before
+    bench.work()
 
 
 def test_a_repair_of_ours_is_waited_for(bench: Bench) -> None:
@@ -440,6 +490,7 @@ def test_what_a_package_manager_left_unfinished_is_waited_for(bench: Bench) -> N
     place.trace, place.fingerprint = "/envs/tf/~umpy", "half"
     ((kind, text),) = bench.look()
     assert kind == "waiting" and text.startswith("/envs/tf/~umpy was left a moment ago")
+    place.trace = "/envs/tf/~eras"  # work goes on
     assert bench.look() == [] and bench.wait(3 * QUIET) == [] and bench.looks == []
     place.trace = None
     bench.wait(QUIET + 1)
@@ -573,6 +624,34 @@ def test_a_blameless_change_is_not_blamed_for_what_breaks_later(bench: Bench) ->
     assert held is not None and held.verdict is Verdict.BROKEN and held.who == ""
 
 
+def test_who_settled_one_thing_is_not_blamed_for_the_next(bench: Bench) -> None:
+    place = bench.add("tf")
+    place.manifest = manifest(numpy="1.26.4")
+    bench.look()
+    place.manifest, place.fingerprint = manifest(numpy="1.26.5"), "changed"
+    place.files = Judgement(Verdict.DEGRADED, "a leftover", "leftovers")
+    bench.look()
+    held = bench.held(place).settled
+    assert held is not None and held.cause == "leftovers" and "numpy" in held.who
+    place.answer = NO_CUDNN
+    bench.look(TENSORFLOW)
+    held = bench.held(place).settled
+    assert held is not None and held.cause == "cudnn-missing" and held.who == ""
+
+
+def test_a_pip_that_changed_nothing_is_not_blamed_later(bench: Bench) -> None:
+    place = bench.add("tf")
+    place.manifest = manifest(numpy="1.26.4")
+    bench.look()
+    pip = bench.machine.manager(42, "pip install numpy", place)
+    bench.look()
+    bench.machine.ends(pip)
+    bench.wait(60)
+    place.manifest, place.fingerprint = manifest(numpy="2.0.0"), "by hand"
+    ((kind, who),) = bench.look()
+    assert kind == "changed" and "`pip install numpy`" not in who
+
+
 # ---- when TensorFlow is not asked --------------------------------------------------------------
 
 BATTERY = "the computer runs on its battery"
@@ -653,6 +732,31 @@ def test_a_person_is_obeyed_after_pip_as_well(bench: Bench) -> None:
     bench.machine.ends(pip)
     bench.work()
     assert ("tf", TENSORFLOW) in bench.looks
+
+
+def test_a_person_is_obeyed_for_what_is_new_as_well(bench: Bench) -> None:
+    bench.machine.reason = BATTERY
+    bench.add("tf")
+    assert bench.look(TENSORFLOW, forced=True) == FOUND
+
+
+def test_a_person_whose_look_failed_is_not_obeyed_for_ever(bench: Bench) -> None:
+    place = bench.settled()
+    place.error = LookFailed("it hung")
+    bench.machine.reason = BATTERY
+    bench.look(TENSORFLOW, forced=True)
+    bench.clock.pass_by(RETRY)
+    assert bench.look() == SKIPPED
+
+
+def test_a_change_is_asked_about_at_once_whatever_was_put_off_before(bench: Bench) -> None:
+    place = bench.settled()
+    bench.machine.reason = BATTERY
+    place.fingerprint = "changed"
+    bench.look()
+    bench.machine.reason = None
+    place.fingerprint, place.answer = "changed again", NO_CUDNN
+    assert [kind for kind, _ in bench.look()] == ["transition"]
 
 
 # ---- what goes wrong ---------------------------------------------------------------------------

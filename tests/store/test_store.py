@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pytest
 from tests.snapshots import BLIND, ENVIRONMENT, PREFIX, SEES_GPU, healthy
 from tfgpu_tray.diagnose.resolve import diagnose
 from tfgpu_tray.examine import Remembered
-from tfgpu_tray.model import Depth, Verdict
-from tfgpu_tray.store.database import SCHEMA, StoreUnusable, open_database
+from tfgpu_tray.model import Depth, Event, Verdict
+from tfgpu_tray.store.board import Board
+from tfgpu_tray.store.database import MIGRATIONS, SCHEMA, StoreUnusable, open_database
 from tfgpu_tray.store.journal import Journal, State
 from tfgpu_tray.store.looks import Looks
 
@@ -83,6 +85,75 @@ def test_every_commit_is_on_disk_when_it_returns(database: sqlite3.Connection) -
     assert database.in_transaction is False
 
 
+def of_version_1(folder: Path) -> None:
+    """What the first version left behind, one row in every table."""
+    folder.mkdir()
+    connection = sqlite3.connect(folder / "tfgpu.db")
+    connection.executescript(MIGRATIONS[0])
+    connection.executescript(
+        f"""
+        INSERT INTO looks VALUES ('{PREFIX}', 'abc', 5.0, 'ok', 'it''s fine', '2.10.1');
+        INSERT INTO good VALUES ('{PREFIX}', '2.10.1', 5.0);
+        INSERT INTO events VALUES (7, 5.0, 'found', '{PREFIX}', 'ok');
+        INSERT INTO repairs VALUES
+          (3, '{PREFIX}', 'repair', 'done', 6.0, 7.0, 'broken', 'ok', 'note'),
+          (4, '{PREFIX}', 'repair', 'applying', 8.0, NULL, 'broken', NULL, NULL);
+        INSERT INTO steps VALUES (3, 0, 'one', 'done', 6.0, 7.0, NULL);
+        PRAGMA user_version=1;
+        """
+    )
+    connection.close()
+
+
+def test_what_the_first_version_stored_is_kept(tmp_path: Path) -> None:
+    of_version_1(tmp_path / "data")
+    database = open_database(tmp_path / "data")
+    assert database.execute("PRAGMA user_version").fetchone()[0] == SCHEMA
+    assert Looks(database).known_prefixes() == {str(PREFIX)}
+    assert Looks(database).last_good(PREFIX) == "2.10.1"
+    journal = Journal(database)
+    (done,), (unfinished,) = journal.done(), journal.unfinished()
+    assert (done.id, done.before, done.after, done.note) == (3, "broken", "ok", "note")
+    assert (done.phase, done.fraction) == ("", None) and unfinished.id == 4
+    journal.progress(4, "installing", 0.5)
+    assert journal.unfinished()[0].fraction == 0.5
+    assert database.execute("SELECT title FROM steps").fetchall()[0][0] == "one"
+    board = Board(database)
+    assert board.events() == [Event("found", PREFIX, "ok", 5.0)]
+    assert (board.conditions(), board.told(), board.paused_until) == ([], {}, None)
+
+
+def test_an_upgraded_database_is_as_a_new_one(tmp_path: Path) -> None:
+    def tables(database: sqlite3.Connection) -> dict[str, list[tuple[object, ...]]]:
+        names = [r[0] for r in database.execute("SELECT name FROM sqlite_master WHERE sql > ''")]
+        return {
+            name: [tuple(r)[1:] for r in database.execute(f"PRAGMA table_info({name})")]
+            for name in names
+        }
+
+    of_version_1(tmp_path / "old")
+    assert tables(open_database(tmp_path / "old")) == tables(open_database(tmp_path / "new"))
+
+
+def test_an_upgrade_that_fails_leaves_the_old_version_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_version_1(tmp_path / "data")
+    broken = (MIGRATIONS[0], MIGRATIONS[1] + "INSERT INTO nowhere VALUES (1);\n")
+    monkeypatch.setattr("tfgpu_tray.store.database.MIGRATIONS", broken)
+    with pytest.raises(StoreUnusable, match="nowhere"):
+        open_database(tmp_path / "data")
+    monkeypatch.undo()
+    assert len(Journal(open_database(tmp_path / "data")).done()) == 1
+
+
+def test_programs_that_start_together_upgrade_once(tmp_path: Path) -> None:
+    of_version_1(tmp_path / "data")
+    with ThreadPoolExecutor(6) as pool:
+        opened = list(pool.map(lambda _: open_database(tmp_path / "data"), range(6)))
+    assert {len(Journal(database).done()) for database in opened} == {1}
+
+
 # ---- looks -------------------------------------------------------------------------------------
 
 
@@ -129,9 +200,11 @@ def test_the_last_version_that_saw_a_gpu_outlives_a_break(looks: Looks) -> None:
     assert looks.last_good(PREFIX) == "2.9.3"
 
 
-def test_events_are_only_appended(looks: Looks, database: sqlite3.Connection) -> None:
-    looks.event("start", "hello")
-    looks.event("found", "ok: it's fine", PREFIX)
+def test_events_are_only_appended(database: sqlite3.Connection, clock: Clock) -> None:
+    board = Board(database, clock)
+    board.append(Event("start", None, "hello", 1000.0))
+    board.append(Event("found", PREFIX, "ok: it's fine", 1000.0))
+    board.drop(PREFIX)
     rows = database.execute("SELECT at, kind, prefix, text FROM events ORDER BY id").fetchall()
     assert [tuple(r) for r in rows] == [
         (1000.0, "start", None, "hello"),

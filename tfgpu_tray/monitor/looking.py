@@ -7,13 +7,18 @@ not carry them, and a look that crashes should not take it along.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from tfgpu_tray.model import Depth, Environment, Judgement, Offer, Outcome, Verdict
 from tfgpu_tray.observe.child import Runner, run
+
+
+SHARE = 25  # environments for which another process is worth its start
 
 
 class LookFailed(Exception):
@@ -47,12 +52,15 @@ class CommandLooker:
     runner: Runner = run
 
     def __call__(self, environments: Sequence[Environment], depth: Depth) -> Iterator[Sight]:
-        # Files are read for all of them in one process; what is slow is asked one by one.
-        if depth <= Depth.STATIC:
-            yield from self._look(environments, depth)
+        if depth > Depth.STATIC:  # seconds of processor each: one by one
+            for environment in environments:
+                yield from self._look([environment], depth)
             return
-        for environment in environments:
-            yield from self._look([environment], depth)
+        shares = max(1, min(os.cpu_count() or 1, len(environments) // SHARE))
+        with ThreadPoolExecutor(shares) as pool:
+            parts = [environments[start::shares] for start in range(shares)]
+            for sights in pool.map(lambda part: list(self._look(part, depth)), parts):
+                yield from sights
 
     def _look(self, environments: Sequence[Environment], depth: Depth) -> Iterator[Sight]:
         words = [*self.command, "check", "--json", "--plan", "--depth", depth.word]

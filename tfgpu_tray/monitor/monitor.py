@@ -79,7 +79,7 @@ class _Watched:
     touched: tuple[float, float] | None = None  # the first and the last change not looked at yet
     not_before: float = 0.0
     waiting: bool = False  # for somebody who was seen at work
-    trace: str | None = None  # of unfinished work, as last told
+    trace: str | None = None  # of unfinished work, told when it is the first
     commands: list[Command] = field(default_factory=list)  # of package managers seen at work
     confirmed: float | None = None  # when it was last seen to be as it was, since we watch
     has_changed: bool = False  # since TensorFlow was last asked
@@ -277,7 +277,7 @@ class Monitor:
                 return True
         trace = self._senses.unfinished(watched.environment)
         if trace is not None:
-            if trace != watched.trace:
+            if watched.trace is None:
                 text = f"{trace} was left a moment ago; looking when nothing moves any more"
                 self._event("waiting", watched.prefix, text)
             watched.not_before = now + QUIET

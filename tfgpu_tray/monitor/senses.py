@@ -17,6 +17,8 @@ from tfgpu_tray.observe.manifest import Manifest, read_manifest
 from tfgpu_tray.observe.processes import Manager, managers_at_work
 from tfgpu_tray.observe.settling import unfinished_work
 
+ZOMBIES = 5.0  # seconds between questions whether a process that is waited for is one
+
 
 @dataclass(frozen=True)
 class MachineSenses:
@@ -40,14 +42,22 @@ class MachineSenses:
     def await_exit(self, managers: Sequence[Manager], then: Callable[[], None]) -> None:
         def wait() -> None:
             for manager in managers:
-                try:
-                    process = psutil.Process(manager.pid)
-                    if (
-                        abs(process.create_time() - manager.started) < 1
-                    ):  # else its number was reused
-                        process.wait()
-                except (psutil.Error, OSError):
-                    continue
+                _await(manager)
             then()
 
         threading.Thread(target=wait, name="await-exit", daemon=True).start()
+
+
+def _await(manager: Manager) -> None:
+    """Returns when it has ended. In containers nobody may fetch its exit status: a zombie ended."""
+    try:
+        process = psutil.Process(manager.pid)
+        while abs(process.create_time() - manager.started) < 1:  # else its number was reused
+            try:
+                process.wait(ZOMBIES)
+                return
+            except psutil.TimeoutExpired:
+                if process.status() == psutil.STATUS_ZOMBIE:
+                    return
+    except (psutil.Error, OSError):
+        return

@@ -23,6 +23,7 @@ from tfgpu_tray.monitor.watch import Watcher, folders_of
 JOBS = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
 JITTER = 0.05  # of each interval, so that many machines do not look at the same moment
 AFTER_RESUME = 15.0  # seconds that a computer gets to find its GPU and its disks again
+REST = 5.0  # seconds after an error that could not be told
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,8 @@ class Timetable:
         self._monitor.ask(Depth.FINGERPRINT)
 
     def stop(self) -> None:
-        self._scheduler.shutdown(wait=False)
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
 
     def jumped(self, why: str) -> None:
         """Times were planned by a clock that is no longer right, and things may be different."""
@@ -143,7 +145,7 @@ class Service:
                 self._wait_and_work()
             except Exception:  # the monitor makes events of errors; this one could not be stored
                 log.exception("the monitor")
-                self._stopped.wait(5.0)
+                self._stopped.wait(REST)
 
     def _wait_and_work(self) -> None:
         pause = self._paused()

@@ -83,11 +83,14 @@ class Artwork:
         place = self.place
         draft = place.with_name(f"{place.name}.{os.getpid()}")
         theme = "dark" if self.dark else "light"
+        shutil.rmtree(draft, ignore_errors=True)  # of one that was ended, whose number came again
         words = [sys.executable, "-P", "-m", "tfgpu_tray.tray.artwork", str(draft), theme]
         done = self.runner(words, deadline=SECONDS)
         if done.outcome is not Outcome.COMPLETED:
+            shutil.rmtree(draft, ignore_errors=True)
             said = done.stderr.strip().splitlines()
-            raise CannotDraw(said[-1] if said else f"drawing {done.how_it_ended}")
+            why = said[-1] if said else done.how_it_ended
+            raise CannotDraw(f"the pictures cannot be drawn: {why}")
         shutil.rmtree(place, ignore_errors=True)
         try:
             draft.rename(place)

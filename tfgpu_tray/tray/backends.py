@@ -6,11 +6,14 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tfgpu_tray.tray.items import SEPARATOR, Item, Menu
 from tfgpu_tray.tray.loop import LoopThread
+from tfgpu_tray.tray.view import cut
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
 
 TITLE, MESSAGE, MESSAGE_TITLE = 127, 255, 63  # UTF-16 units that Windows' structures hold
 WM_QUERYENDSESSION, WM_ENDSESSION, WM_POWERBROADCAST = 0x0011, 0x0016, 0x0218
-WM_APP_MENU = 0x8001
+WM_NOTIFY = 0x040B  # pystray's own, for what happens to the icon
+WM_LBUTTONUP, WM_RBUTTONUP = 0x0202, 0x0205
 PBT_APMRESUMEAUTOMATIC = 0x12
 NO_TRAY = (
     "no panel shows tray icons here; on GNOME, install and enable the extension “AppIndicator and "
@@ -34,7 +38,10 @@ class TrayIcon(Protocol):
 
     def show(self, pictures: Sequence[Pixmap], title: str) -> None: ...
     def set_menu(self, menu: Menu) -> None: ...
-    def notify(self, message: str, title: str) -> None: ...
+    def notify(self, message: str, title: str) -> None:
+        """Tell without a notification service, if the icon can."""
+        ...
+
     def stop(self) -> None: ...
 
 
@@ -75,6 +82,9 @@ def open_icon(
             return PystrayIcon(_pystray(name), first, title, ended, resumed)
         except NoTray as error:
             reasons.append(str(error))
+        except Exception as error:  # as with its import: whatever the toolkit raises
+            log.debug("pystray's %s", name, exc_info=True)
+            reasons.append(f"pystray's {name}: {error!r}")
     raise NoTray("; ".join(reasons))
 
 
@@ -98,8 +108,7 @@ class StatusNotifierIcon:
         from tfgpu_tray.tray.sni import Icon
 
         self._icon = Icon("tfgpu-tray", list(first), title, on_hosted=hosted, wait=True)
-        self._loop = loop
-        loop.submit(self._icon.serve())
+        loop.submit(self._icon.serve()).add_done_callback(_log_failure)
 
     def show(self, pictures: Sequence[Pixmap], title: str) -> None:
         self._icon.icon, self._icon.title = list(pictures), title
@@ -108,10 +117,15 @@ class StatusNotifierIcon:
         self._icon.menu = menu
 
     def notify(self, message: str, title: str) -> None:
-        self._icon.notify(message, title)
+        """Nothing: it would ask the service that has just not answered."""
 
     def stop(self) -> None:
         self._icon.stop()
+
+
+def _log_failure(served: Future[None]) -> None:
+    if not served.cancelled() and (error := served.exception()) is not None:
+        log.error("the icon is gone", exc_info=error)
 
 
 # ---- pystray -----------------------------------------------------------------------------------
@@ -135,8 +149,7 @@ def _pystray(backend: str) -> Any:
     try:
         import pystray
     except Exception as error:
-        for name in [n for n in sys.modules if n.partition(".")[0] == "pystray"]:
-            del sys.modules[name]
+        _unload()
         raise NoTray(f"pystray's {backend}: {error}") from error
     finally:
         if before is None:
@@ -144,8 +157,15 @@ def _pystray(backend: str) -> Any:
         else:
             os.environ["PYSTRAY_BACKEND"] = before
     if not pystray.Icon.HAS_MENU or backend == "dummy":
+        _unload()
         raise NoTray(f"pystray's {backend} shows no menu")
     return pystray
+
+
+def _unload() -> None:
+    """It chose its back-end when it was imported; the next one is chosen by another import."""
+    for name in [n for n in sys.modules if n.partition(".")[0] == "pystray"]:
+        del sys.modules[name]
 
 
 class PystrayIcon:
@@ -160,28 +180,29 @@ class PystrayIcon:
         resumed: Callable[[], None],
     ):
         self._pystray = pystray
-        self._icon = pystray.Icon("tfgpu-tray", _best(first), _fit(title, TITLE))
-        self._handle_windows_messages(ended, resumed)
-        self._icon.run_detached(self._setup)
+        self._menu: Menu = ()
+        self._icon = pystray.Icon("tfgpu-tray", _best(first), cut(title, TITLE))
+        self._is_windows = self._handle_windows_messages(ended, resumed)
+        # Its run_detached would leave GTK without a loop, and Windows with a thread that stays.
+        run, words = self._icon.run, (self._setup,)
+        threading.Thread(target=run, args=words, name="pystray", daemon=True).start()
 
     def show(self, pictures: Sequence[Pixmap], title: str) -> None:
-        self._icon.icon, self._icon.title = _best(pictures), _fit(title, TITLE)
+        self._icon.icon, self._icon.title = _best(pictures), cut(title, TITLE)
 
     def set_menu(self, menu: Menu) -> None:
-        items = list(menu if not callable(menu) else menu())
-        self._icon._menu = self._pystray.Menu(*(self._item(i) for i in items))
-        window = getattr(self._icon, "_hwnd", None)
-        if window and sys.platform == "win32":
-            # Built in this thread, the menu would be destroyed under an open one (pystray#60).
-            import ctypes
+        self._menu = menu
+        if not self._is_windows:
+            self._build_menu()
 
-            ctypes.windll.user32.PostMessageW(window, WM_APP_MENU, 0, 0)
-        else:
-            self._icon.update_menu()
+    def _build_menu(self) -> None:
+        items = list(self._menu() if callable(self._menu) else self._menu)
+        self._icon._menu = self._pystray.Menu(*(self._item(i) for i in items))
+        self._icon.update_menu()
 
     def notify(self, message: str, title: str) -> None:
         if self._icon.HAS_NOTIFICATION:
-            self._icon.notify(_fit(message, MESSAGE), _fit(title, MESSAGE_TITLE))
+            self._icon.notify(cut(message, MESSAGE), cut(title, MESSAGE_TITLE))
 
     def stop(self) -> None:
         self._icon.stop()
@@ -200,7 +221,7 @@ class PystrayIcon:
             action = self._pystray.Menu(*(self._item(child) for child in below))
         checked = None if item.checked is None else (lambda _, value=item.checked: value)
         return self._pystray.MenuItem(
-            item.text.replace("&", "&&") if sys.platform == "win32" else item.text,
+            item.text.replace("&", "&&") if self._is_windows else item.text,
             action,
             checked=checked,
             default=item.default,
@@ -210,12 +231,17 @@ class PystrayIcon:
 
     def _handle_windows_messages(
         self, ended: Callable[[], None], resumed: Callable[[], None]
-    ) -> None:
-        """pystray answers 0 to messages that it does not know; to WM_QUERYENDSESSION that is a
-        veto against shutting down."""
+    ) -> bool:
+        """Whether this is Windows.
+
+        pystray answers 0 to messages that it does not know; to WM_QUERYENDSESSION that is a veto
+        against shutting down. And the menu is built when it opens, never while it is open, which
+        would take it away under the mouse (pystray#60).
+        """
         handlers = getattr(self._icon, "_message_handlers", None)
         if not isinstance(handlers, dict):
-            return
+            return False
+        noticed = handlers.get(WM_NOTIFY, lambda _w, _l: 0)
 
         def end(w: int, _: int) -> int:
             if w:
@@ -227,14 +253,16 @@ class PystrayIcon:
                 resumed()
             return 1
 
-        def menu(_w: int, _l: int) -> int:
-            self._icon.update_menu()
-            return 0
+        def notice(w: int, what: int) -> int:
+            if what in (WM_LBUTTONUP, WM_RBUTTONUP):
+                self._build_menu()
+            return int(noticed(w, what) or 0)
 
         handlers[WM_QUERYENDSESSION] = lambda w, _: 1
         handlers[WM_ENDSESSION] = end
         handlers[WM_POWERBROADCAST] = power
-        handlers[WM_APP_MENU] = menu
+        handlers[WM_NOTIFY] = notice
+        return True
 
 
 def _best(pixmaps: Sequence[Pixmap]) -> Image:
@@ -244,9 +272,3 @@ def _best(pixmaps: Sequence[Pixmap]) -> Image:
     width, height, argb = max(pixmaps, key=lambda pixmap: pixmap[0])
     alpha, red, green, blue = Image.frombytes("RGBA", (width, height), argb).split()
     return Image.merge("RGBA", (red, green, blue, alpha))
-
-
-def _fit(text: str, length: int) -> str:
-    from tfgpu_tray.tray.view import cut
-
-    return cut(text, length)

@@ -6,6 +6,7 @@ stands in the journal, and its lock says whether it still lives.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -30,11 +31,12 @@ class Outcome:
 
 class Healer:
     def __init__(self, command: tuple[str, ...], folder: Path, ended: Callable[[Outcome], None]):
-        """*ended* is called from a thread of its own when a repair or an undo has ended."""
+        """*ended* is called, in a thread of its own, when a repair or an undo has ended; until it
+        returns, that counts as active."""
         self._command, self._folder, self._ended = command, folder, ended
         self._lock = threading.Lock()
         self._active: set[Path] = set()
-        self._processes: dict[int, Path] = {}
+        self._processes: set[int] = set()
 
     @property
     def active(self) -> frozenset[Path]:
@@ -59,9 +61,17 @@ class Healer:
         return True
 
     def _run(self, command: str, prefix: Path) -> None:
-        words = [*self._command, command, "--env", str(prefix), "--yes", "--json"]
-        out, err = self._folder / "last-repair.json", self._folder / "last-repair.log"
         try:
+            self._ended(self._carry_out(command, prefix))
+        finally:
+            with self._lock:
+                self._active.discard(prefix)
+
+    def _carry_out(self, command: str, prefix: Path) -> Outcome:
+        words = [*self._command, command, "--env", str(prefix), "--yes", "--json"]
+        out, err = self._files(prefix)
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
             with out.open("wb") as stdout, err.open("wb") as stderr:
                 # To files: with a pipe, the end of this process would end the repair.
                 process = subprocess.Popen(
@@ -72,27 +82,32 @@ class Healer:
                     start_new_session=os.name == "posix",
                     creationflags=_apart(),
                 )
-            with self._lock:
-                self._processes[process.pid] = prefix
-            process.wait()
-            with self._lock:
-                del self._processes[process.pid]
-            outcome = read_outcome(command, prefix, out.read_bytes(), err.read_bytes())
         except OSError as error:
-            outcome = Outcome(prefix, command, "failed", f"{command} could not start: {error}")
+            reason = error.strerror or str(error)
+            return Outcome(prefix, command, "failed", f"{command} could not be started: {reason}")
         with self._lock:
-            self._active.discard(prefix)
-        self._ended(outcome)
+            self._processes.add(process.pid)
+        process.wait()
+        with self._lock:
+            self._processes.discard(process.pid)
+        return read_outcome(command, prefix, out.read_bytes(), err.read_bytes())
+
+    def _files(self, prefix: Path) -> tuple[Path, Path]:
+        """For what the last repair of *prefix* prints; another one may work elsewhere meanwhile."""
+        key = hashlib.blake2b(os.fsencode(prefix), digest_size=4).hexdigest()
+        name = f"repair-{prefix.name[:40]}-{key}"
+        return self._folder / f"{name}.json", self._folder / f"{name}.log"
 
 
 def read_outcome(command: str, prefix: Path, stdout: bytes, stderr: bytes) -> Outcome:
     """What the command line said."""
     try:
-        said: dict[str, Any] = json.loads(stdout)
+        content = json.loads(stdout)
     except ValueError:
-        said = {}
+        content = None
+    said: dict[str, Any] = content if isinstance(content, dict) else {}
     if "state" not in said:
-        problems = said.get("error") or stderr.decode("utf-8", "replace").split("\n")[-2:-1]
+        problems = said.get("error") or stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
         why = "; ".join(problems) or "it ended without a word"
         return Outcome(prefix, command, "failed", why.removeprefix("tfgpu-tray: "))
     state, note = said["state"], said.get("note") or ""

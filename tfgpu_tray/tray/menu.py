@@ -14,6 +14,7 @@ from tfgpu_tray.tray.view import View, clock, cut, headline
 WIDTH = 90  # characters of a menu entry
 MARKS = {Verdict.OK: "✓", Verdict.DEGRADED: "!", Verdict.BROKEN: "✗", Verdict.UNKNOWN: "?"}
 HISTORY = 10  # events in the menu; the rest is in the text
+LISTED = 15  # environments in the menu, the worst of them; the rest is in the text
 
 
 class Actions(Protocol):
@@ -36,7 +37,7 @@ def build(view: View, actions: Actions, *, at_login: bool) -> list[MenuItem]:
         _line(headline(view)),
         SEPARATOR,
         *_repairs(view, actions),
-        *(_environment(view, condition, actions) for condition in view.conditions),
+        *_environments(view, actions),
         SEPARATOR,
         MenuItem("Check now", _do(actions.check_now), default=True),
         MenuItem("What happened", submenu=list(_history(view, actions))),
@@ -50,13 +51,27 @@ def build(view: View, actions: Actions, *, at_login: bool) -> list[MenuItem]:
 
 def _repairs(view: View, actions: Actions) -> Iterator[MenuItem]:
     """What can be mended now, at the top of the menu."""
-    for condition in view.conditions:
+    for condition in worst(view, LISTED):
         offer = view.judged(condition).offer
         if offer is None or view.is_being_repaired(condition.prefix):
             continue
         where = f" in {view.name(condition.prefix)}" if len(view.conditions) > 1 else ""
         text = f"Repair now{where}: {priced(offer)}"
         yield MenuItem(cut(text, WIDTH), _do(actions.repair, condition.prefix))
+
+
+def _environments(view: View, actions: Actions) -> Iterator[MenuItem]:
+    listed = worst(view, LISTED)
+    yield from (_environment(view, condition, actions) for condition in listed)
+    if more := len(view.conditions) - len(listed):
+        yield MenuItem(f"… and {more} more, as text", _do(actions.details, None))
+
+
+def worst(view: View, count: int) -> list[Condition]:
+    """At most *count* conditions in the order of their prefixes, the worst ones."""
+    by_badness = sorted(view.conditions, key=lambda c: -view.judged(c).verdict.badness)
+    kept = by_badness[:count]
+    return [c for c in view.conditions if c in kept]
 
 
 def _environment(view: View, condition: Condition, actions: Actions) -> MenuItem:

@@ -1,4 +1,8 @@
-"""Sends notices through desktop-notifier; a later one of an environment replaces the earlier."""
+"""Sends notices through desktop-notifier; a later one of an environment replaces the earlier.
+
+What desktop-notifier keeps to itself is asked beside it: whether the service is there at all, and
+whether it reads markup. It logs a failure to send, and tells nobody.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tfgpu_tray.tray.artwork import CannotDraw
 from tfgpu_tray.tray.notices import Notice
 from tfgpu_tray.tray.status import Status
 
 if TYPE_CHECKING:
-    from desktop_notifier import DesktopNotifier
+    from desktop_notifier import DesktopNotifier, Icon
 
 NAME = "TfGpu.Tray" if sys.platform == "win32" else "tfgpu-tray"  # there: an AppUserModelID
 SECONDS = 5.0  # that the notification service gets for an answer
@@ -23,62 +28,122 @@ LABELS = {"repair": "Repair", "undo": "Undo", "details": "Details"}
 log = logging.getLogger(__name__)
 
 
+class NoService(Exception):
+    """Nothing takes notifications; the text says why."""
+
+
 class Notifier:
     """All of it runs on one loop, which must keep running; what is pressed comes from there."""
 
-    def __init__(self, pressed: Callable[[Path, str], None], emblem: Callable[[Status], Path]):
+    def __init__(
+        self,
+        pressed: Callable[[Path, str], None],
+        emblem: Callable[[Status], Path],
+        seconds: float = SECONDS,
+    ):
         """*pressed* gets the environment and one of "repair", "undo", "details"; *emblem* is the
-        picture file for a state."""
-        self._pressed, self._emblem = pressed, emblem
+        picture file for a state, and may raise CannotDraw."""
+        self._pressed, self._emblem, self._seconds = pressed, emblem, seconds
         self._service: DesktopNotifier | None = None
         self._shown: dict[Path, str] = {}  # environment → the identifier of what is shown of it
+        self._at_work = asyncio.Lock()
 
     async def send(self, notice: Notice) -> bool:
         """Whether the desktop took it; False where there is no notification service."""
-        for _ in range(2):  # a service that was restarted, or a new session bus, takes the second
-            try:
-                await asyncio.wait_for(self._send(notice), SECONDS)
-                return True
-            except Exception as error:
-                log.info("no notification could be sent: %s", error)
-                self._service = None
-                self._shown.clear()
-        return False
+        try:
+            async with asyncio.timeout(self._seconds), self._at_work:
+                try:
+                    await self._send(notice)
+                except Exception as error:  # of a session bus that was lost: there may be a new one
+                    log.debug("sending once more: %r", error)
+                    await self.close()
+                    await self._send(notice)
+        except Exception as error:
+            log.info("no notification could be sent: %r", error)
+            await self.close()
+            return False
+        return True
 
     async def clear(self, prefix: Path) -> None:
         """Take away what is shown of *prefix*; it is not true any more."""
+        try:
+            async with asyncio.timeout(self._seconds), self._at_work:
+                await self._clear(prefix)
+        except TimeoutError:
+            log.info("a notification could not be taken away: no answer")
+
+    async def close(self) -> None:
+        """Leave the desktop; what is shown stays, and its buttons do nothing any more."""
+        service, self._service = self._service, None
+        self._shown.clear()
+        bus = getattr(getattr(service, "_backend", None), "bus", None)
+        if bus is not None:  # on Linux; else its connection stays as long as this process
+            from tfgpu_tray.tray.statusnotifier import close
+
+            await close(bus)
+
+    async def _send(self, notice: Notice) -> None:
+        from desktop_notifier import Button, DesktopNotifier, Urgency
+
+        can = await _abilities()
+        if self._service is None:
+            # Its own words on a missing service would be a traceback for each notification.
+            logging.getLogger("desktop_notifier").setLevel(logging.CRITICAL)
+            self._service = DesktopNotifier(NAME, self._icon(Status.OK))
+        await self._clear(notice.prefix)
+        taken = asyncio.Event()
+        names = notice.buttons if "actions" in can else ()
+        self._shown[notice.prefix] = await self._service.send(
+            notice.title,
+            html.escape(notice.body, quote=False) if "body-markup" in can else notice.body,
+            icon=self._icon(notice.status),
+            urgency=Urgency.Critical if notice.urgent else Urgency.Normal,
+            buttons=[Button(LABELS[n], on_pressed=self._press(notice.prefix, n)) for n in names],
+            on_dispatched=taken.set,
+            on_clicked=self._press(notice.prefix, "details"),
+        )
+        if not taken.is_set():
+            raise NoService("the notification service refused it")
+
+    async def _clear(self, prefix: Path) -> None:
         identifier = self._shown.pop(prefix, None)
         if identifier is None or self._service is None:
             return
         try:
-            await asyncio.wait_for(self._service.clear(identifier), SECONDS)
+            await self._service.clear(identifier)
         except Exception as error:  # the user may have closed it, or the service be gone
-            log.debug("a notification could not be cleared: %s", error)
+            log.debug("a notification could not be taken away: %r", error)
 
-    async def _send(self, notice: Notice) -> None:
-        from desktop_notifier import Button, DesktopNotifier, Icon, Urgency
+    def _icon(self, status: Status) -> Icon | None:
+        from desktop_notifier import Icon
 
-        if self._service is None:
-            # Its own words on a missing service would be a traceback for each notification.
-            logging.getLogger("desktop_notifier").setLevel(logging.CRITICAL)
-            self._service = DesktopNotifier(NAME, Icon(path=self._emblem(Status.OK)))
-        capabilities = await self._service.get_capabilities()  # unlike `send` it tells of failure
-        await self.clear(notice.prefix)
-        names = {c.name for c in capabilities}
-        buttons = [
-            Button(LABELS[name], on_pressed=self._press(notice.prefix, name))
-            for name in notice.buttons
-            if "BUTTONS" in names
-        ]
-        markup = sys.platform == "linux"
-        self._shown[notice.prefix] = await self._service.send(
-            notice.title,
-            html.escape(notice.body, quote=False) if markup else notice.body,
-            icon=Icon(path=self._emblem(notice.status)),
-            urgency=Urgency.Critical if notice.urgent else Urgency.Normal,
-            buttons=buttons,
-            on_clicked=self._press(notice.prefix, "details"),
-        )
+        try:
+            return Icon(path=self._emblem(status))
+        except CannotDraw as error:  # what happened is in the words
+            log.info("a notification without a picture: %s", error)
+            return None
 
     def _press(self, prefix: Path, name: str) -> Callable[[], None]:
         return lambda: self._pressed(prefix, name)
+
+
+async def _abilities() -> frozenset[str]:
+    """What the service can do, in the words of the freedesktop.org specification.
+
+    Raises NoService.
+    """
+    if sys.platform != "linux":
+        return frozenset({"actions"})
+    from tfgpu_tray.tray.statusnotifier import NOTIFICATIONS, NoBus, call, close, connect
+
+    try:
+        bus = await connect()
+    except NoBus as error:
+        raise NoService(str(error)) from error
+    try:
+        answer = await call(bus, NOTIFICATIONS, "GetCapabilities")
+    finally:
+        await close(bus)
+    if answer is None:
+        raise NoService("no notification service answers")
+    return frozenset(answer[0])

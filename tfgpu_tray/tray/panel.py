@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 DARK_PANELS = frozenset({"gnome", "ubuntu", "unity", "pantheon"})  # whatever the theme
+SECONDS = 2.0  # for the portal's answer; the icon waits for it
 PREFERS_DARK = 1  # org.freedesktop.appearance color-scheme
 
 
@@ -20,31 +21,27 @@ async def panel_is_dark(environ: Mapping[str, str]) -> bool:
 
 async def _prefers_dark() -> bool:
     """The portal's word (org.freedesktop.portal.Settings); False when there is none."""
-    from dbus_fast import Message
-    from dbus_fast.aio import MessageBus
+    from tfgpu_tray.tray.statusnotifier import NoBus, Peer, call, close, connect
 
+    portal = Peer(
+        "org.freedesktop.portal.Desktop",
+        "/org/freedesktop/portal/desktop",
+        "org.freedesktop.portal.Settings",
+    )
+    asked = ("org.freedesktop.appearance", "color-scheme")
     try:
-        bus = await asyncio.wait_for(MessageBus().connect(), 2)
-    except Exception:
+        async with asyncio.timeout(SECONDS):
+            bus = await connect()
+            try:
+                answer = await call(bus, portal, "Read", "ss", *asked)
+            finally:
+                await close(bus)
+    except (NoBus, TimeoutError):
         return False
-    try:
-        asked = Message(
-            destination="org.freedesktop.portal.Desktop",
-            path="/org/freedesktop/portal/desktop",
-            interface="org.freedesktop.portal.Settings",
-            member="Read",
-            signature="ss",
-            body=["org.freedesktop.appearance", "color-scheme"],
-        )
-        answer = await asyncio.wait_for(bus.call(asked), 2)
-        value: Any = answer.body[0] if answer is not None and answer.body else None
-        while hasattr(value, "value"):  # Read wraps its answer in a variant twice
-            value = value.value
-        return bool(value == PREFERS_DARK)
-    except (TimeoutError, OSError, EOFError):
-        return False
-    finally:
-        bus.disconnect()
+    value: Any = answer[0] if answer else None
+    while hasattr(value, "value"):  # Read wraps its answer in a variant twice
+        value = value.value
+    return bool(value == PREFERS_DARK)
 
 
 def _windows_taskbar_is_dark() -> bool:

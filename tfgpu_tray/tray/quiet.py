@@ -5,83 +5,66 @@ Each question has a deadline, and no answer means that nothing speaks against it
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from tfgpu_tray.model import Outcome
 from tfgpu_tray.observe.child import Runner, run
 
-# (bus name, path, interface, property): KDE and newer servers, dunst.
+SECONDS = 2.0  # for the desktop's answer
+CHILD_SECONDS = 3.0  # for the X server's
+# Interface and property: KDE and newer servers, dunst.
 SWITCHES = (
-    (
-        "org.freedesktop.Notifications",
-        "/org/freedesktop/Notifications",
-        "org.freedesktop.Notifications",
-        "Inhibited",
-    ),
-    (
-        "org.freedesktop.Notifications",
-        "/org/freedesktop/Notifications",
-        "org.dunstproject.cmd0",
-        "paused",
-    ),
+    ("org.freedesktop.Notifications", "Inhibited"),
+    ("org.dunstproject.cmd0", "paused"),
 )
-ACCEPTS = 5  # QUNS_ACCEPTS_NOTIFICATIONS, SHQueryUserNotificationState
+# States of SHQueryUserNotificationState (shellapi.h)
+BUSY, FULL_SCREEN, PRESENTING, QUIET_TIME, STORE_APP = 2, 3, 4, 6, 7
 
 
 async def quiet(environ: Mapping[str, str], runner: Runner = run) -> str | None:
     """Why it would disturb, as a clause; None when it would not."""
     if sys.platform == "win32":
-        return _windows()
+        return _windows(_user_state())
     if await _do_not_disturb():
         return "the desktop is set to not disturb"
-    if environ.get("DISPLAY") and _full_screen(runner):
-        return "a program fills the screen"
-    return None
+    if not environ.get("DISPLAY"):
+        return None
+    filled = await asyncio.to_thread(_full_screen, environ, runner)
+    return "a program fills the screen" if filled else None
 
 
 async def _do_not_disturb() -> bool:
-    import asyncio
+    from tfgpu_tray.tray.statusnotifier import NOTIFICATIONS, NoBus, call, close, connect
 
-    from dbus_fast import Message
-    from dbus_fast.aio import MessageBus
-
+    properties = NOTIFICATIONS._replace(interface="org.freedesktop.DBus.Properties")
     try:
-        bus = await asyncio.wait_for(MessageBus().connect(), 2)
-    except Exception:  # no bus, no switch
-        return False
-    try:
-        for name, path, interface, switch in SWITCHES:
-            asked = Message(
-                destination=name,
-                path=path,
-                interface="org.freedesktop.DBus.Properties",
-                member="Get",
-                signature="ss",
-                body=[interface, switch],
-            )
+        async with asyncio.timeout(SECONDS):
+            bus = await connect()
             try:
-                answer = await asyncio.wait_for(bus.call(asked), 2)
-            except (TimeoutError, OSError, EOFError):
-                continue
-            if answer is not None and answer.signature == "v" and answer.body[0].value is True:
-                return True
-    finally:
-        bus.disconnect()
+                for switch in SWITCHES:
+                    answer = await call(bus, properties, "Get", "ss", *switch)
+                    if answer is not None and answer[0].value is True:
+                        return True
+            finally:
+                await close(bus)
+    except (NoBus, TimeoutError):
+        pass  # no bus, no switch
     return False
 
 
-def _full_screen(runner: Runner) -> bool:
+def _full_screen(environ: Mapping[str, str], runner: Runner) -> bool:
     """Asked in a child: a dead X server would end this process."""
-    asked = runner([sys.executable, "-P", "-m", "tfgpu_tray.tray.fullscreen"], deadline=3.0)
+    words = [sys.executable, "-P", "-m", "tfgpu_tray.tray.fullscreen"]
+    asked = runner(words, deadline=CHILD_SECONDS, environ=environ)
     return asked.outcome is Outcome.COMPLETED and asked.stdout.strip() == "yes"
 
 
-def _windows(ask: Callable[[], int] | None = None) -> str | None:
-    state = (ask or _user_state)()
-    if state in (2, 3, 4):
+def _windows(state: int) -> str | None:
+    if state in (BUSY, FULL_SCREEN, PRESENTING, STORE_APP):
         return "a program fills the screen"
-    return None if state in (0, 1, ACCEPTS) else "Windows is set to not disturb"
+    return "Windows is set to not disturb" if state == QUIET_TIME else None
 
 
 def _user_state() -> int:

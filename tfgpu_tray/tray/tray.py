@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -77,8 +78,12 @@ class Tray:
         self._stopped = threading.Event()
         self._stale = threading.Event()
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        for target in (self._show_all, self._do_all):
-            threading.Thread(target=target, name=f"tray {target.__name__}", daemon=True).start()
+        self.threads = [
+            threading.Thread(target=self._show_all, name="tray shows", daemon=True),
+            threading.Thread(target=self._do_all, name="tray does", daemon=True),
+        ]
+        for thread in self.threads:
+            thread.start()
 
     def attach(self, shown: TrayIcon) -> None:
         """From now on *shown* is kept up to date."""
@@ -111,20 +116,26 @@ class Tray:
                 return
             try:
                 view = self._view()
-                working = view.is_repairing
-                self._show(view)
-                self._notify(view)
             except Exception:
-                log.exception("the tray could not be brought up to date")
+                log.exception("the store could not be read")
+                continue
+            working = view.is_repairing
+            for part in (self._draw, self._list, self._notify):  # none holds up the others
+                try:
+                    part(view)
+                except Exception:
+                    log.exception("the tray could not be brought up to date")
 
-    def _show(self, view: View) -> None:
-        if self._icon is None:
-            return
+    def _draw(self, view: View) -> None:
         now = icon(view)
         now = replace(now, progress=stepped(now.progress))
-        if now != self._shown:
+        if self._icon is not None and now != self._shown:
             self._icon.show(self._artwork.pictures(now.status, now.progress), now.tooltip)
             self._shown = now
+
+    def _list(self, view: View) -> None:
+        if self._icon is None:
+            return
         state = (replace(view, now=0.0, told={}), self._at_login)
         if state != self._listed:  # most desktops close an open menu that is given anew
             self._listed = state
@@ -138,10 +149,10 @@ class Tray:
         for prefix in notices.outdated(view):
             self._board.tell(prefix, "")
             self._withdraw(prefix)
+        for prefix, cause in notices.lapsed(view):
+            self._board.silence(prefix, cause, None)
         waiting = list(notices.due(view, self._config.notifications))
-        if not waiting:
-            return
-        reason = self._quiet()
+        reason = self._quiet() if waiting else None
         if reason is not None:
             self._hold_back(reason)
             return
@@ -213,7 +224,11 @@ class Tray:
         {"repair": self.repair, "undo": self.undo, "details": self.details}[button](prefix)
 
     def ended(self, outcome: Outcome) -> None:
-        """A repair or an undo has ended."""
+        """A repair or an undo has ended; the healer counts it as active until this returns."""
+        told = {"done": notices.MENDED, "undone": notices.TAKEN_BACK}.get(outcome.state)
+        if told is not None:
+            # At once: what holds is from before, and nobody is to be told of it now.
+            self._board.tell(outcome.prefix, told)
         self._do(lambda: self._tell_outcome(outcome))
 
     def _do(self, job: Callable[[], None]) -> None:
@@ -228,7 +243,10 @@ class Tray:
                 job()
             except Exception as error:
                 log.exception("what was clicked failed")
-                self._event("failed", f"that did not work: {error}")
+                try:
+                    self._event("failed", f"that did not work: {error}")
+                except Exception:
+                    log.exception("nor could that be stored")
             self.refresh()
 
     def _check_now(self) -> None:
@@ -238,29 +256,32 @@ class Tray:
 
     def _start(self, command: str, prefix: Path) -> None:
         if self._hands.healer.start(command, prefix):
-            self._withdraw(prefix)
             self.refresh()
             self._event(command, f"{command} started from the tray", prefix)
+            self._withdraw(prefix)  # last: the desktop may be slow
 
     def _pause(self, until: float | None) -> None:
         self._board.pause(until)
         self._hands.woken()
-        text = f"paused until {clock(until)}" if until else "watching again"
+        text = f"paused until {clock(until, self._clock())}" if until else "watching again"
         self._event("paused" if until else "resumed", text)
 
     def _tell_outcome(self, outcome: Outcome) -> None:
         """One line after a repair, quiet when it went well; always with what it came to."""
         self._event(outcome.command, _sentence(outcome), outcome.prefix)
         self._hands.ask(Depth.STATIC, [outcome.prefix])
-        told = {"done": notices.MENDED, "undone": notices.TAKEN_BACK}.get(outcome.state)
-        if told is not None:
-            self._board.tell(outcome.prefix, told)
+        if not self._config.notifications.enabled:
+            return
         name = self._view().name(outcome.prefix)
+        failed = {
+            "repair": f"{name} could not be repaired",
+            "undo": f"The repair of {name} could not be taken back",
+        }[outcome.command]
         title = {
             "done": f"{name} is repaired",
             "undone": f"The repair of {name} is taken back",
             "nothing-to-do": f"Nothing to repair in {name}",
-        }.get(outcome.state, f"{name} could not be repaired")
+        }.get(outcome.state, failed)
         buttons = ("undo", "details") if outcome.state == "done" else ("details",)
         status = Status.OK if outcome.verdict == "ok" else Status.UNKNOWN
         self._deliver(Notice(outcome.prefix, "", title, outcome.text, buttons, status))
@@ -290,15 +311,19 @@ def tomorrow(now: float) -> float:
 
 
 def open_file(path: Path) -> None:
-    """With whatever the desktop opens such a file with."""
+    """With whatever the desktop opens such a file with; that is no child of this process, which
+    ends its children when it ends."""
     if sys.platform == "win32":
         os.startfile(path)
         return
-    opener = "open" if sys.platform == "darwin" else "xdg-open"
-    subprocess.Popen(
-        [opener, str(path)],
+    opener = shutil.which("open" if sys.platform == "darwin" else "xdg-open")
+    if opener is None:
+        raise FileNotFoundError(f"nothing here opens files; this one is {path}")
+    subprocess.run(
+        ["/bin/sh", "-c", '"$0" "$1" &', opener, str(path)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        check=True,
     )

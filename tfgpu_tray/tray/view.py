@@ -194,8 +194,8 @@ def clock(at: float, now: float) -> str:
 
 
 def cut(text: str, length: int) -> str:
-    """At most *length* UTF-16 units, which is how Windows counts."""
-    if len(text.encode("utf-16-le")) // 2 <= length:
-        return text
-    kept = text.encode("utf-16-le")[: 2 * (length - 1)].decode("utf-16-le", "ignore")
-    return kept.rstrip() + "…"
+    """At most *length* UTF-16 units, which is how Windows counts; what is no text becomes "?"."""
+    data = text.encode("utf-16-le", "replace")
+    if len(data) // 2 <= length:
+        return data.decode("utf-16-le")
+    return data[: 2 * (length - 1)].decode("utf-16-le", "ignore").rstrip() + "…"
