@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
+import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,13 +15,15 @@ import pytest
 
 from tests.fakes import conda_prefix, distribution, hook, site_of
 from tests.snapshots import BLIND, FakeObserver, healthy, libraries
+from tests.tray.conditions import LEFTOVERS, NO_CUDNN, NO_DRIVER, SILENT, TF, WELL, holds
 from tfgpu_tray import __version__, daemon
 from tfgpu_tray.app import App
 from tfgpu_tray.cli import main
 from tfgpu_tray.config import Config, load
-from tfgpu_tray.model import Library, LibraryState, Snapshot
+from tfgpu_tray.model import Judgement, Library, LibraryState, Snapshot
 from tfgpu_tray.observe import environments
 from tfgpu_tray.observe.look import Observer
+from tfgpu_tray.store.locks import prefix_lock, watcher_lock
 
 BROKEN = healthy(
     tensorflow=BLIND, libraries=libraries(Library("libcudnn.so.8", LibraryState.MISSING))
@@ -66,6 +71,10 @@ class Bench:
         self.out, self.err = self.capsys.readouterr()
         return code
 
+    def hold(self, judged: Judgement, prefix: Path = TF) -> None:
+        """The watcher saw *judged*."""
+        self.start(None, None).board.hold(holds(judged, prefix))
+
     def json(self) -> Any:
         return json.loads(self.out)
 
@@ -81,7 +90,7 @@ def bench(
 ) -> Bench:
     monkeypatch.setattr(environments, "CONDA_ROOTS", ())
     monkeypatch.setattr(environments, "CONDARC", ())
-    monkeypatch.setattr(daemon, "stay", lambda app, say: STAYED)
+    monkeypatch.setattr(daemon, "stay", lambda app, say, *, headless: STAYED + headless)
     return Bench(tmp_path, capsys)
 
 
@@ -101,6 +110,9 @@ def bench(
         ["repair", "--env"],
         ["undo", "--dry-run"],
         ["check", "--config"],
+        ["autostart"],
+        ["autostart", "perhaps"],
+        ["status", "--env", "/x"],
     ],
 )
 def test_a_mistake_in_the_arguments_is_a_usage_error(bench: Bench, words: list[str]) -> None:
@@ -135,9 +147,12 @@ def test_options_before_the_command_reach_it(bench: Bench, tmp_path: Path) -> No
     assert bench.started == (config, tmp_path / "e")
 
 
-@pytest.mark.parametrize("words", [["run"], ["run", "--headless"], [], ["--json"]])
-def test_without_a_command_it_stays(bench: Bench, words: list[str]) -> None:
-    assert bench.run(*words) == STAYED
+@pytest.mark.parametrize(
+    "words, headless",
+    [([], False), (["--json"], False), (["run"], False), (["run", "--headless"], True)],
+)
+def test_without_a_command_it_stays(bench: Bench, words: list[str], headless: bool) -> None:
+    assert bench.run(*words) == STAYED + headless
 
 
 # ---- check -------------------------------------------------------------------------------------
@@ -199,10 +214,177 @@ def test_variables_of_the_environment_do_not_leave_the_machine(bench: Bench) -> 
     assert "hunter2" not in bench.out
 
 
+def test_a_plan_comes_with_the_check_where_something_is_wrong(bench: Bench) -> None:
+    bench.add()
+    for snapshot, planned in ((healthy(), False), (BROKEN, True), (UNKNOWN, False)):
+        bench.snapshot = snapshot
+        bench.run("check", "--plan", "--json")
+        (entry,) = bench.json()["environments"]
+        assert ("plan" in entry) is planned
+    bench.snapshot = BROKEN
+    assert bench.run("check", "--json") == 2
+    assert "plan" not in bench.json()["environments"][0]
+    assert bench.run("check", "--plan") == 2
+    assert "Plan for" in bench.out or "What you can do" in bench.out
+
+
+# ---- staying -----------------------------------------------------------------------------------
+
+
+def test_what_happens_is_printed_as_text_and_as_json(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = {"kind": "found", "prefix": None, "text": "ok → broken", "line": "14:02  ok → broken"}
+
+    def stay(app: App, say: daemon.Say, *, headless: bool) -> int:
+        say(event)
+        return 0
+
+    monkeypatch.setattr(daemon, "stay", stay)
+    assert bench.run("run") == 0 and bench.out == "14:02  ok → broken\n"
+    assert bench.run("--json") == 0 and bench.json() == {"schema": 1, **event}
+
+
+def test_a_second_start_shows_the_status_and_is_no_failure(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stay(app: App, say: daemon.Say, *, headless: bool) -> int:
+        raise daemon.AlreadyRunning
+
+    monkeypatch.setattr(daemon, "stay", stay)
+    bench.hold(NO_CUDNN)
+    assert bench.run() == 0 and "libcudnn.so.8 is missing" in bench.out and bench.err == ""
+    assert bench.run("run", "--json") == 0 and bench.json()["verdict"] == "broken"
+
+
+def test_a_program_without_standard_streams_runs(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pythonw, at login."""
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert main(["status", "--json"], bench.start) == 3
+    assert main(["check", "--env", "/none"], bench.start) == 64
+    sys.stdout.close()
+    sys.stderr.close()
+
+
+def test_a_terminal_that_lacks_a_character_shows_another(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, "cp1252"))
+    bench.hold(NO_CUDNN)
+    assert main(["status"], bench.start) == 2
+    sys.stdout.flush()
+    assert b"? broken" in shown.getvalue()
+
+
+# ---- status ------------------------------------------------------------------------------------
+
+
+def test_without_a_watcher_the_status_says_so(bench: Bench) -> None:
+    assert bench.run("status") == 3
+    assert bench.out.startswith("No watcher is running;")
+    assert "No environment with TensorFlow has been seen yet." in bench.out
+
+
+@pytest.mark.parametrize("judged, code", [(WELL, 0), (LEFTOVERS, 1), (NO_CUDNN, 2), (SILENT, 3)])
+def test_the_status_is_what_was_last_seen(bench: Bench, judged: Judgement, code: int) -> None:
+    bench.hold(WELL, bench.home / "other")
+    bench.hold(judged)
+    assert bench.run("status") == code
+    assert judged.headline in bench.out and str(TF) in bench.out
+    assert bench.run("status", "--json") == code
+    content = bench.json()
+    assert (content["verdict"], content["running"]) == (judged.verdict.value, False)
+    assert [e["asked"] for e in content["environments"]] == [True, True]
+
+
+def test_the_status_tells_what_a_repair_would_do(bench: Bench) -> None:
+    bench.hold(NO_CUDNN)
+    bench.run("status")
+    assert "A repair would: Install cuDNN" in bench.out
+    assert f"tfgpu-tray repair --env {TF}" in bench.out
+    bench.hold(NO_DRIVER)
+    bench.run("status")
+    assert "What you can do: Restart the computer." in bench.out
+
+
+def test_the_status_knows_of_a_watcher_its_pause_and_a_repair(bench: Bench) -> None:
+    app = bench.start(None, None)
+    watcher, repairer = watcher_lock(app.data_dir), prefix_lock(app.data_dir, TF)
+    number = app.journal.begin(TF, "repair", "broken", ["install cuDNN"])
+    app.journal.progress(number, "downloading", 0.25)
+    with watcher, repairer:
+        bench.run("status", "--json")
+        assert bench.json()["running"] is True
+        (repair,) = bench.json()["repairs"]
+        assert repair == {"prefix": str(TF), "phase": "downloading", "fraction": 0.25}
+        bench.run("status")
+        assert bench.out.startswith("The watcher is running.")
+        assert f"A repair of {TF} is at work: downloading" in bench.out
+        app.board.pause(time.time() + 3600)
+        bench.run("status")
+        assert bench.out.startswith("The watcher is paused until ")
+    bench.run("status", "--json")
+    assert bench.json()["repairs"] == []  # whoever did it is gone
+
+
+def test_markup_in_what_was_seen_is_printed_as_it_is(bench: Bench) -> None:
+    bench.hold(replace(NO_CUDNN, headline="[red]lost[/]"), Path("/envs/[bold]it's"))
+    bench.run("status")
+    assert "[red]lost[/]" in bench.out and "/envs/[bold]it's" in bench.out
+    assert """repair --env '/envs/[bold]it'"'"'s'""" in bench.out
+
+
+def test_the_status_of_a_data_folder_that_cannot_be_used(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert bench.run("status", "--data-dir", tmp_path / "file") == 3
+    assert "cannot be used" in bench.err
+
+
+# ---- autostart ---------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="an entry of Linux's desktops")
+def test_starting_at_login_is_turned_on_and_off(bench: Bench) -> None:
+    entry = bench.home / ".config" / "autostart" / "tfgpu-tray.desktop"
+    assert bench.run("autostart", "status") == 0
+    assert bench.out.startswith("Does not start at login.") and not entry.exists()
+    assert bench.run("autostart", "enable") == 0
+    assert bench.out.startswith("Starts at login: ") and str(entry) in bench.out
+    assert f"--data-dir {bench.home}/data" in entry.read_text()
+    assert bench.run("autostart", "status", "--json") == 0
+    assert (bench.json()["enabled"], bench.json()["place"]) == (True, str(entry))
+    assert bench.run("autostart", "disable") == 0
+    assert bench.out.startswith("No longer starts at login.") and not entry.exists()
+    assert bench.run("autostart", "disable", "--json") == 0
+    assert bench.json()["enabled"] is False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="an entry of Linux's desktops")
+def test_an_entry_that_cannot_be_written_is_said(bench: Bench) -> None:
+    (bench.home / ".config").write_text("a file")
+    assert bench.run("autostart", "enable") == 3
+    assert "cannot be used" in bench.err and "Traceback" not in bench.err
+
+
 # ---- the configuration -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", [["check"], ["repair", "--env", "/x"], ["undo"], ["run"], []])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["check"],
+        ["repair", "--env", "/x"],
+        ["undo"],
+        ["run"],
+        [],
+        ["status"],
+        ["autostart", "status"],
+    ],
+)
 def test_mistakes_in_the_configuration_are_all_listed(
     bench: Bench, tmp_path: Path, words: list[str]
 ) -> None:

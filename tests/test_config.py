@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tfgpu_tray.config import Config, ConfigError, Schedule, load, parse
+from tfgpu_tray.config import Config, ConfigError, Notifications, Schedule, load, parse
 from tfgpu_tray.observe.look import Deadlines
 
 SHIPPED = Path(__file__).parent.parent / "config.toml"
@@ -29,16 +29,18 @@ def test_the_shipped_file_shows_every_setting() -> None:
     seen = 0
     for line in text.splitlines():
         if match := re.match(r"(\w+) = (\S+)", line):
-            changed = other_value(match[2])
+            changed = other_value(match[1], match[2])
             assert parse(text.replace(line, f"{match[1]} = {changed}", 1)) != Config(), line
             seen += 1
-    assert seen == 14
+    assert seen == 17
 
 
-def other_value(value: str) -> str:
+def other_value(name: str, value: str) -> str:
     if re.fullmatch(r'"\d+[smh]"', value):
         return '"7m"'
-    known = {"true": "false", "[]": '["/x"]', '"auto"': '"wheels"'}
+    if value == '"auto"':
+        return {"cuda": '"wheels"', "panel": '"dark"'}[name]
+    known = {"true": "false", "[]": '["/x"]'}
     return known.get(value) or ('"other"' if value.startswith('"') else value + "9")
 
 
@@ -64,6 +66,11 @@ def test_every_setting_is_taken() -> None:
         fingerprint = "30s"
         static = "1.5m"
         tensorflow = "2h"
+        [notifications]
+        enabled = false
+        remind = "12h"
+        [tray]
+        panel = "light"
         [deadlines]
         driver = 1
         activation = 2.5
@@ -87,7 +94,23 @@ def test_every_setting_is_taken() -> None:
         cuda="wheels",
         schedule=Schedule(30, 90, 7200),
         deadlines=Deadlines(1, 2.5, 3, 4, 5),
+        notifications=Notifications(False, 12 * 3600),
+        panel="light",
     )
+
+
+@pytest.mark.parametrize(
+    "text, remind", [('"never"', None), ('"1h"', 3600), ('"30m"', 1800), ('"90s"', 90)]
+)
+def test_reminders_come_by_age_or_never(text: str, remind: float | None) -> None:
+    config = parse(f"[notifications]\nremind = {text}\n")
+    assert config.notifications == Notifications(True, remind)
+
+
+@pytest.mark.parametrize("panel", ["auto", "light", "dark"])
+def test_the_panel_is_as_it_says_itself_or_as_written(panel: str) -> None:
+    expected = None if panel == "auto" else panel
+    assert parse(f'[tray]\npanel = "{panel}"\n').panel == expected
 
 
 def test_all_mistakes_are_reported_at_once_each_with_its_line() -> None:
@@ -111,6 +134,14 @@ driver = "5s"
 activation = 0
 loader = -1
 tensorflow = true
+
+[notifications]
+enabled = "yes"
+remind = "always"
+sound = true
+
+[tray]
+panel = "auto dark"
 """
     assert problems(text) == [
         "c:2: environments.discover: must be true or false",
@@ -126,6 +157,10 @@ tensorflow = true
         "c:18: deadlines.activation: must be a number of seconds above 0",
         "c:19: deadlines.loader: must be a number of seconds above 0",
         "c:20: deadlines.tensorflow: must be a number of seconds above 0",
+        "c:23: notifications.enabled: must be true or false",
+        'c:24: notifications.remind: must be "never" or a duration such as "60s", "15m" or "6h"',
+        "c:28: tray.panel: must be one of auto, light, dark",
+        "c:25: notifications.sound: there is no such setting",
     ]
 
 

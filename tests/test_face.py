@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ HERE, GONE = "the icon is in the panel", "the panel is gone; the icon comes back
 NOWHERE = f"watching without an icon: {NO_TRAY}"
 SOON = 0.2  # seconds that a panel gets to come up
 NEVER = 600.0
+OURS = ("loop", "tray shows", "tray does", "tfgpu-tray clicks")
 
 
 @dataclass
@@ -69,7 +70,9 @@ class Desk:
         self.ended = 0
         self.faces: list[Face] = []
 
-    def start(self, patience: float = NEVER, **environ: str) -> Face:
+    def start(self, bus: Bus | None = None, patience: float = NEVER, **environ: str) -> Face:
+        if bus is not None:
+            environ["DBUS_SESSION_BUS_ADDRESS"] = bus.address
         self.app = replace(self.app, environ={**self.app.environ, **environ})
         face = Face(
             self.app,
@@ -90,32 +93,33 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path, artwork: Path) -> Iterator[Desk]:
     desk = Desk(tmp_path, artwork)
-    before = set(threading.enumerate())
     yield desk
     for face in desk.faces:
         face.stop()
-    until(lambda: not {t for t in set(threading.enumerate()) - before if t.name != "panel"})
+    until(lambda: not [t.name for t in threading.enumerate() if t.name in OURS])
 
 
-Opened = Callable[..., Panel]
+class Panels:
+    """Each is closed when the test ends."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._open: list[Panel] = []
+
+    def __call__(self, **options: Any) -> Panel:
+        self._open.append(Panel(self._bus.address, **options))
+        return self._open[-1]
+
+    def close(self) -> None:
+        while self._open:
+            self._open.pop().close()
 
 
 @pytest.fixture
-def panel(bus: Bus) -> Iterator[Opened]:
-    """Panels; each is closed when the test ends, before the icon's threads are counted."""
-    panels: list[Panel] = []
-
-    def open_panel(**options: Any) -> Panel:
-        panels.append(Panel(bus.address, **options))
-        return panels[-1]
-
-    yield open_panel
-    for each in panels:
-        each.close()
-
-
-def on(bus: Bus) -> dict[str, str]:
-    return {"DBUS_SESSION_BUS_ADDRESS": bus.address}
+def panel(bus: Bus) -> Iterator[Panels]:
+    panels = Panels(bus)
+    yield panels
+    panels.close()
 
 
 # ---- is there a panel --------------------------------------------------------------------------
@@ -127,19 +131,19 @@ def test_without_a_desktop_it_watches_without_an_icon(desk: Desk) -> None:
     assert record.startswith("watching without an icon: no desktop session here")
 
 
-def test_a_panel_that_is_there_has_the_icon(bus: Bus, panel: Opened, desk: Desk) -> None:
+def test_a_panel_that_is_there_has_the_icon(bus: Bus, panel: Panels, desk: Desk) -> None:
     shown = panel()
     desk.app.board.hold(holds(WELL))
-    desk.start(**on(bus))
+    desk.start(bus)
     until(lambda: desk.records == [HERE])
     until(lambda: shown.wait().get("Title") == "tfgpu-tray: GPU visible")
 
 
 def test_a_panel_that_comes_up_after_login_is_waited_for(
-    bus: Bus, panel: Opened, desk: Desk
+    bus: Bus, panel: Panels, desk: Desk
 ) -> None:
     shown = panel(has_panel=False)
-    desk.start(**on(bus))
+    desk.start(bus)
     shown.wait()
     assert desk.records == []
     shown.appear()
@@ -147,14 +151,14 @@ def test_a_panel_that_comes_up_after_login_is_waited_for(
 
 
 def test_where_no_panel_comes_it_is_told_once_with_what_would_help(
-    bus: Bus, panel: Opened, desk: Desk
+    bus: Bus, panel: Panels, desk: Desk
 ) -> None:
     shown = panel(has_panel=False)
-    desk.start(SOON, **on(bus))
+    desk.start(bus, SOON)
     until(lambda: desk.records == [NOWHERE])
     shown.appear()
     until(lambda: desk.records == [NOWHERE, HERE])
-    shown.close()
+    panel.close()
     until(lambda: desk.records == [NOWHERE, HERE, GONE])
     panel()
     until(lambda: desk.records == [NOWHERE, HERE, GONE, HERE])
@@ -165,7 +169,7 @@ def test_a_session_bus_that_is_not_there_yet_is_waited_for(
 ) -> None:
     bus = Bus(tmp_path)
     monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", bus.address)
-    desk.start(**on(bus))
+    desk.start(bus)
     bus.start()
     shown = Panel(bus.address)
     until(lambda: desk.records == [HERE])
@@ -185,7 +189,7 @@ def test_an_x_server_alone_does_not_end_the_program(
 def test_without_pictures_it_watches_without_an_icon(bus: Bus, desk: Desk, tmp_path: Path) -> None:
     (tmp_path / "data" / "artwork").unlink()
     (tmp_path / "data" / "artwork").write_text("a file where a folder should be")
-    desk.start(**on(bus))
+    desk.start(bus)
     (record,) = desk.records
     assert record.startswith("watching without an icon: the pictures cannot be drawn")
 
@@ -193,9 +197,9 @@ def test_without_pictures_it_watches_without_an_icon(bus: Bus, desk: Desk, tmp_p
 # ---- what it does ------------------------------------------------------------------------------
 
 
-def test_a_click_reaches_the_monitor_and_the_program(bus: Bus, panel: Opened, desk: Desk) -> None:
+def test_a_click_reaches_the_monitor_and_the_program(bus: Bus, panel: Panels, desk: Desk) -> None:
     shown = panel()
-    desk.start(**on(bus))
+    desk.start(bus)
     until(lambda: any(row.label == "Quit" for row in shown.wait().menu().all()))
     shown.click("Check now")
     until(lambda: desk.monitor.asked == [(Depth.TENSORFLOW, {"forced": True})])
@@ -205,7 +209,7 @@ def test_a_click_reaches_the_monitor_and_the_program(bus: Bus, panel: Opened, de
 
 def test_a_loss_is_notified_and_its_button_starts_the_repair(bus: Bus, desk: Desk) -> None:
     service = Notifications(bus.address, Screen())
-    face = desk.start(**on(bus))
+    face = desk.start(bus)
     desk.app.board.hold(holds(NO_CUDNN))
     face.refresh()
     until(lambda: service.screen.shown)
@@ -219,9 +223,9 @@ def test_a_loss_is_notified_and_its_button_starts_the_repair(bus: Bus, desk: Des
     service.close()
 
 
-def test_starting_at_login_is_what_the_entry_says(bus: Bus, panel: Opened, desk: Desk) -> None:
+def test_starting_at_login_is_what_the_entry_says(bus: Bus, panel: Panels, desk: Desk) -> None:
     shown = panel()
-    desk.start(**on(bus))
+    desk.start(bus)
     until(lambda: any(row.label == "Quit" for row in shown.wait().menu().all()))
     shown.click("Start at login")
     until(lambda: shown.menu().find("Start at login").properties["toggle-state"] == 1)
@@ -255,7 +259,7 @@ def test_the_configuration_says_what_the_panel_is(
     desk: Desk, artwork: Path, bus: Bus, chosen: str
 ) -> None:
     desk.app = replace(desk.app, config=Config(panel=chosen))
-    desk.start(**on(bus), XDG_CURRENT_DESKTOP="GNOME" if chosen == "light" else "KDE")
+    desk.start(bus, XDG_CURRENT_DESKTOP="GNOME" if chosen == "light" else "KDE")
     assert [place for place in artwork.iterdir() if place.name.endswith(f"-{chosen}")]
 
 

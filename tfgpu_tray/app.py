@@ -108,9 +108,10 @@ class App:
         """What the watcher last saw, from the store alone."""
         from tfgpu_tray.store.locks import is_held, watcher_lock
 
+        conditions = tuple(self.board.conditions())  # first: it says what a folder lacks
         return Standing(
             is_held(watcher_lock(self.data_dir)),
-            tuple(self.board.conditions()),
+            conditions,
             self.repairs_at_work(),
             self.board.paused_until,
         )

@@ -286,7 +286,12 @@ def _duration(value: object) -> float:
 
 
 def _interval(value: object) -> float | None:
-    return None if value == "never" else _duration(value)
+    if value == "never":
+        return None
+    try:
+        return _duration(value)
+    except ValueError as error:
+        raise ValueError(str(error).replace("must be", 'must be "never" or', 1)) from error
 
 
 def _positive(value: object) -> float:

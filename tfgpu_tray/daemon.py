@@ -26,6 +26,7 @@ from tfgpu_tray.monitor.senses import MachineSenses
 from tfgpu_tray.monitor.service import Service, Timetable
 from tfgpu_tray.monitor.watch import Watcher
 from tfgpu_tray.observe.environments import homes_of_environments
+from tfgpu_tray.store.database import StoreUnusable
 from tfgpu_tray.store.locks import watcher_lock
 
 if TYPE_CHECKING:
@@ -50,11 +51,13 @@ def stay(app: App, say: Say, *, headless: bool) -> int:
         AlreadyRunning: somebody does already.
         StoreUnusable: the data folder cannot be used.
     """
-    lock = watcher_lock(app.data_dir)
     try:
+        lock = watcher_lock(app.data_dir)
         lock.acquire(timeout=0)
     except Timeout as error:
         raise AlreadyRunning(f"a watcher is running already on {app.data_dir}") from error
+    except OSError as error:
+        raise StoreUnusable(f"{app.data_dir} cannot be used: {error}") from error
     try:
         _write_logs(app.data_dir)
         with _stop_signals() as stopped:
@@ -75,6 +78,7 @@ def _watch(app: App, say: Say, stopped: StopSocket, headless: bool) -> None:
         tell(event)
 
     introduce(app, say, record)
+    app.board.commit_lazily()  # repairs are journalled by processes of their own
     woken = threading.Event()
     faces: list[Face] = []
 
@@ -168,12 +172,13 @@ def _stop_signals() -> Iterator[StopSocket]:
 
 
 def _write_logs(folder: Path) -> None:
-    """To <data>/logs, at most 4 MB; nothing of a library's chatter."""
-    place = folder / "logs"
-    place.mkdir(parents=True, exist_ok=True)
-    handler = RotatingFileHandler(
-        place / "tfgpu-tray.log", maxBytes=1_000_000, backupCount=3, encoding="utf-8"
-    )
+    """To <data>/logs, at most 4 MB; nothing of a library's chatter. Raises StoreUnusable."""
+    file = folder / "logs" / "tfgpu-tray.log"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handler = RotatingFileHandler(file, maxBytes=1_000_000, backupCount=3, encoding="utf-8")
+    except OSError as error:
+        raise StoreUnusable(f"{file} cannot be written: {error}") from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)

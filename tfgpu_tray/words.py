@@ -171,7 +171,7 @@ def report_text(report: Report, *, remedy: bool = True) -> Iterator[str]:
     if first is not None and remedy:
         yield f"   [bold]Remedy[/]: {_escape(first.remedy.title)}"
         if first.remedy.safety == "reversible":
-            yield f"      tfgpu-tray repair --env {_quoted(str(report.prefix))}"
+            yield f"      tfgpu-tray repair --env {_escape(_quoted(str(report.prefix)))}"
         else:
             for number, step in enumerate(first.remedy.steps, start=1):
                 yield f"      {number}. {_escape(step)}"
@@ -310,4 +310,4 @@ def _escape(text: str) -> str:
 def _quoted(text: str) -> str:
     import shlex
 
-    return _escape(shlex.quote(text))
+    return shlex.quote(text)

@@ -220,8 +220,8 @@ def test_it_shows_what_holds(desk: Desk) -> None:
     desk.start()
     until(lambda: desk.icon.titles == ["tfgpu-tray: no environment with TensorFlow found yet"])
     desk.hold(holds(WELL))
-    until(lambda: desk.icon.titles[-1] == "tfgpu-tray: GPU visible")
-    assert desk.icon.pictures[-1] == b"ok None"
+    until(lambda: desk.icon.titles[-1:] == ["tfgpu-tray: GPU visible"])
+    assert desk.icon.pictures[-1:] == [b"ok None"]
     until(lambda: any("✓ tf: ok" in item.text for item in desk.menu))
 
 
@@ -253,16 +253,16 @@ def test_a_repair_at_work_is_followed_without_being_told(desk: Desk) -> None:
     desk.start()
     desk.repairs = (at_work(fraction=0.0),)
     desk.hold(LOST)
-    until(lambda: desk.icon.pictures[-1] == b"repairing 0.0")
+    until(lambda: desk.icon.pictures[-1:] == [b"repairing 0.0"])
     desk.repairs = (at_work(fraction=0.501),)  # another process writes that
-    until(lambda: desk.icon.pictures[-1] == b"repairing 0.5")
+    until(lambda: desk.icon.pictures[-1:] == [b"repairing 0.5"])
     desk.repairs = (at_work(fraction=0.5 + 0.2 / RING),)
     shown = len(desk.icon.pictures)
     seen = desk.views
     until(lambda: desk.views > seen + 1)
     assert len(desk.icon.pictures) == shown, "the same picture was sent again"
     desk.repairs = ()
-    until(lambda: desk.icon.pictures[-1] == b"broken None")
+    until(lambda: desk.icon.pictures[-1:] == [b"broken None"])
 
 
 def test_before_there_is_an_icon_it_notifies_all_the_same(desk: Desk) -> None:
@@ -282,7 +282,7 @@ def test_a_slow_action_does_not_hold_up_what_is_shown(desk: Desk) -> None:
     until(lambda: desk.icon.menus)
     tray.details(None)
     desk.hold(LOST)
-    until(lambda: desk.icon.pictures[-1] == b"broken None" and desk.sent)
+    until(lambda: desk.icon.pictures[-1:] == [b"broken None"] and desk.sent)
     assert desk.opened == []
     desk.slow.set()
     until(lambda: desk.opened == [Path("/details of None")])
@@ -509,11 +509,11 @@ def test_a_cause_is_silenced_and_heard_again(desk: Desk) -> None:
     until(lambda: desk.icon.pictures[-1:] == [b"broken None"] and desk.sent)
     until(lambda: any("✗" in item.text for item in desk.menu))
     desk.click("✗ tf", "Ignore this here")
-    until(lambda: desk.icon.pictures[-1] == b"ok None")
+    until(lambda: desk.icon.pictures[-1:] == [b"ok None"])
     assert desk.withdrawn == [TF]
     until(lambda: any("– tf" in item.text for item in desk.menu))
     desk.click("– tf", "Ignore this here")
-    until(lambda: desk.icon.pictures[-1] == b"broken None")
+    until(lambda: desk.icon.pictures[-1:] == [b"broken None"])
     assert desk.events == ["cudnn-missing: ignored", "cudnn-missing: no longer silenced"]
     assert len(desk.sent) == 1
 
@@ -522,7 +522,7 @@ def test_a_pause_holds_back_and_says_how_long(desk: Desk) -> None:
     tray = desk.start()
     until(lambda: desk.icon.menus)
     desk.click("Pause", "for 1 hour")
-    until(lambda: desk.icon.pictures[-1] == b"paused None")
+    until(lambda: desk.icon.pictures[-1:] == [b"paused None"])
     assert desk.board.paused_until == NOW + 3600 and desk.woken == 1
     desk.hold(LOST)
     desk.settle(tray)
@@ -633,8 +633,11 @@ def test_what_held_before_the_repair_is_not_told_after_it(desk: Desk) -> None:
     tray = desk.start()
     desk.hold(LOST)
     until(lambda: desk.events)
+    desk.repairs = (at_work(),)
+    desk.settle(tray)
     desk.reason = None
     tray.ended(Outcome(TF, "repair", "done", "TensorFlow sees a GPU", "ok"))
+    desk.repairs = ()
     until(lambda: desk.sent)
     desk.settle(tray)
     assert [notice.title for notice in desk.sent] == ["tf is repaired"]

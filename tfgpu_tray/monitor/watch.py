@@ -45,6 +45,9 @@ EVENTS: list[type[FileSystemEvent]] = [
 ]
 # File systems on which the kernel does not tell of changes made elsewhere (microsoft/WSL#4739).
 SILENT = ("9p", "drvfs", "nfs", "cifs", "smb", "fuse.sshfs")
+# Each folder costs a thread, 22 kB: with more environments than this, only those in which package
+# managers work are watched, and the fingerprint finds what is done by hand, up to a minute later.
+MANY = 50
 # The environments a folder belongs to; None: they come and go there.
 Owners = frozenset[Path | None]
 
@@ -54,15 +57,13 @@ log = logging.getLogger(__name__)
 def folders_of(environments: Iterable[Environment], homes: Iterable[Path]) -> dict[Path, Owners]:
     """The folders to watch that exist, and whose they are; *homes* are those of environments."""
     owners: defaultdict[Path, set[Path | None]] = defaultdict(set)
-    for environment in environments:
+    found = list(environments)
+    for environment in found:
         prefix = environment.prefix
-        for folder in (
-            prefix,
-            environment.site_packages,
-            environment.user_site,
-            prefix / "conda-meta",
-            prefix / "etc/conda/activate.d",
-        ):
+        folders = [environment.site_packages, prefix / "conda-meta"]
+        if len(found) <= MANY:
+            folders += [prefix, environment.user_site, prefix / "etc/conda/activate.d"]
+        for folder in folders:
             if folder is not None and folder.is_dir():
                 owners[folder].add(prefix)
     for folder in homes:
