@@ -104,6 +104,10 @@ class App:
         begun = self.journal.at_work()
         return tuple(r for r in begun if is_held(prefix_lock(self.data_dir, r.prefix)))
 
+    def at_work_in(self, prefix: Path) -> str | None:
+        """What of ours a living process does in *prefix*: "repair", "install" or "undo"."""
+        return next((r.doing for r in self.repairs_at_work() if r.prefix == prefix), None)
+
     def standing(self) -> Standing:
         """What the watcher last saw, from the store alone."""
         from tfgpu_tray.store.locks import is_held, watcher_lock

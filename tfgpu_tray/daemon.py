@@ -119,7 +119,7 @@ def _senses(app: App) -> MachineSenses:
         look=CommandLooker(app.command, probes + SLACK),
         find=lambda: app.survey().find()[0],
         fingerprint=app.observer.fingerprint,
-        repairing=lambda prefix: any(r.prefix == prefix for r in app.repairs_at_work()),
+        repairing=app.at_work_in,
     )
 
 

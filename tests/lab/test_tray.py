@@ -78,7 +78,8 @@ def test_the_real_tensorflow_is_broken_healed_and_broken_again(
         desktop.wait_for_icon(Colour.GREEN, 40)
         desktop.screenshot("1-green")
 
-        pip = [prefix / "bin" / "python", "-m", "pip", "install", "-q", "tensorflow==2.15.1"]
+        python = str(prefix / "bin" / "python")
+        pip = [python, "-m", "pip", "install", "-q", "tensorflow==2.15.1"]
         with subprocess.Popen(pip, env=machine.environ()) as working:
             while working.poll() is None:
                 assert desktop.icon_colour() is Colour.GREEN  # nothing is judged half-way
@@ -226,7 +227,7 @@ def needs_a_desktop() -> None:
         lacking(reason)
 
 
-# ---- notifications: once, and not while they disturb -----------------------------------------------
+# ---- notifications: once, and not while they disturb --------------------------------------------
 
 
 def test_do_not_disturb_holds_a_notification_back(
@@ -312,15 +313,23 @@ def ask_tensorflow(machine: Machine, prefix: Path, desktop: Desktop, watcher: Wa
     hold_tensorflow(prefix)
     desktop.click_menu("Check now")
 
-    def asked() -> bool:
-        words = [process.cmdline() for process in processes_below(watcher)]
-        return any(line and line[0].startswith(str(prefix)) for line in words)
-
-    watcher.wait("TensorFlow is asked", asked)
+    probe = prefix / "bin" / "python"
+    watcher.wait("TensorFlow is asked", lambda: str(probe) in programs(processes_below(watcher)))
 
 
 def processes_below(watcher: Watching) -> list[psutil.Process]:
     return psutil.Process(watcher.pid).children(recursive=True)
+
+
+def programs(processes: list[psutil.Process]) -> set[str]:
+    """The first words of their command lines."""
+    found = set()
+    for process in processes:
+        try:
+            found.update(process.cmdline()[:1])
+        except psutil.Error:
+            continue  # it has just ended
+    return found
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -153,9 +153,9 @@ class Machine:
         place = self.places.get(environment.prefix)
         return place.trace if place else None
 
-    def repairing(self, prefix: Path) -> bool:
+    def repairing(self, prefix: Path) -> str | None:
         place = self.places.get(prefix)
-        return place is not None and place.repaired
+        return "repair" if place is not None and place.repaired else None
 
     def reluctance(self) -> str | None:
         return self.reason

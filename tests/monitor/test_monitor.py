@@ -22,16 +22,8 @@ from tests.monitor.simulation import (
 )
 from tfgpu_tray.model import Condition, Depth, Environment, Event, Judgement, Verdict
 from tfgpu_tray.monitor.looking import LookFailed
-from tfgpu_tray.monitor.monitor import (
-    AT_MOST,
-    CALM,
-    PATIENCE,
-    PAUSE,
-    POLL,
-    REPEATS,
-    RETRY,
-    Monitor,
-)
+from tfgpu_tray.monitor.monitor import PAUSE, REPEATS, RETRY, Monitor
+from tfgpu_tray.monitor.settling import AT_MOST, CALM, PATIENCE, POLL
 from tfgpu_tray.observe.manifest import Installed, Manifest
 from tfgpu_tray.observe.settling import QUIET
 from tfgpu_tray.store.board import Board

@@ -17,7 +17,6 @@ from typing import Any, Protocol
 from tfgpu_tray.model import Depth, Environment, Judgement, Offer, Outcome, Verdict
 from tfgpu_tray.observe.child import Runner, run
 
-
 SHARE = 25  # environments for which another process is worth its start
 
 

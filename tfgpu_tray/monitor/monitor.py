@@ -10,95 +10,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 from tfgpu_tray.model import Condition, Depth, Environment, Event, Judgement, Verdict
 from tfgpu_tray.monitor.attribution import attribute
-from tfgpu_tray.monitor.command_line import Command, short
-from tfgpu_tray.monitor.looking import Looker, LookFailed, Sight
+from tfgpu_tray.monitor.looking import LookFailed, Sight
+from tfgpu_tray.monitor.settling import Settling
+from tfgpu_tray.monitor.watched import Senses, Watched
 from tfgpu_tray.observe.manifest import Manifest, from_json, to_json
 from tfgpu_tray.observe.processes import Manager
-from tfgpu_tray.observe.settling import QUIET
 from tfgpu_tray.store.board import Board
 
-CALM = 0.2  # seconds without a further change before a change by hand is looked at
-AT_MOST = 2.0  # seconds that a stream of such changes can put a look off
-POLL = 0.5  # seconds between questions whether a repair of ours is still at work
-PATIENCE = 30.0  # seconds between the same about a package manager, whose end is told as well
 RETRY = 300.0  # seconds after which TensorFlow is asked again, when it could not be
 PAUSE = 5.0  # seconds after something went wrong that has nothing to do with one look
 REPEATS = 3  # looks in a row that are thrown away because the environment changed under them
-OURS = ("tfgpu-tray", "repair")
-
-
-class Senses(Protocol):
-    """Where the monitor's facts come from; all but `look` take milliseconds."""
-
-    @property
-    def look(self) -> Looker: ...
-
-    def find(self) -> list[Environment]:
-        """The environments to watch."""
-        ...
-
-    def fingerprint(self, environment: Environment) -> str: ...
-
-    def manifest(self, environment: Environment) -> Manifest: ...
-
-    def managers(self) -> list[Manager]:
-        """The package managers at work now, on whatever environment."""
-        ...
-
-    def unfinished(self, environment: Environment) -> str | None:
-        """A fresh trace of a package manager's work that is not finished."""
-        ...
-
-    def repairing(self, prefix: Path) -> bool:
-        """Whether a repair of ours is at work there, whoever started it."""
-        ...
-
-    def reluctance(self) -> str | None:
-        """Why TensorFlow should not be asked now; None when it may."""
-        ...
-
-    def await_exit(self, managers: Sequence[Manager], then: Callable[[], None]) -> None:
-        """Call *then*, from some thread, when all of *managers* have ended."""
-        ...
-
-
-@dataclass
-class _Watched:
-    """What the monitor knows of one environment between two looks."""
-
-    environment: Environment
-    fingerprint: str | None  # when it was last looked at
-    wanted: Depth | None = Depth.FINGERPRINT  # the depth somebody asked for
-    forced: bool = False  # a person asked: neither battery nor busy GPU counts
-    touched: tuple[float, float] | None = None  # the first and the last change not looked at yet
-    not_before: float = 0.0
-    waiting: bool = False  # for somebody who was seen at work
-    trace: str | None = None  # of unfinished work, told when it is the first
-    commands: list[Command] = field(default_factory=list)  # of package managers seen at work
-    confirmed: float | None = None  # when it was last seen to be as it was, since we watch
-    has_changed: bool = False  # since TensorFlow was last asked
-    who: str = ""  # changed it, one sentence
-    repeats: int = 0
-    owed: bool = False  # TensorFlow's own answer, which somebody asked for
-    unread: bool = False  # its files, which that look would have read as well
-    retry_at: float = 0.0  # when TensorFlow could not be asked
-    overruled: tuple[Verdict, str | None] | None = None  # what files said, and TensorFlow did not
-    skipped: str = ""  # why it was not asked, as last told
-    failure: str = ""  # as last told
-
-    @property
-    def prefix(self) -> Path:
-        return self.environment.prefix
-
-    @property
-    def has_work(self) -> bool:
-        return self.wanted is not None or self.touched is not None
 
 
 class Monitor:
@@ -121,7 +47,8 @@ class Monitor:
         self._senses, self._board, self._clock, self._steady = senses, board, clock, steady
         self._tell, self._show, self._wake = tell, show, wake
         self._lock = threading.Lock()  # guards what `ask` and `touched` write
-        self._watched: dict[Path, _Watched] = {}
+        self._settling = Settling(senses, clock, steady, self._lock, self._event, wake)
+        self._watched: dict[Path, Watched] = {}
         self._conditions = {c.prefix: c for c in board.conditions()}
         self._find = False
         self._everywhere: Depth | None = None  # asked of all environments
@@ -147,7 +74,7 @@ class Monitor:
                 self._everywhere_forced |= forced
             for prefix in prefixes or ():
                 if watched := self._watched.get(prefix):
-                    _want(watched, depth, forced)
+                    watched.want(depth, forced=forced)
                 else:
                     self._find = True
         self._wake()
@@ -195,7 +122,7 @@ class Monitor:
             self._find, self._everywhere, self._everywhere_forced = False, None, False
             if wanted is not None:
                 for watched in self._watched.values():
-                    _want(watched, wanted, forced)
+                    watched.want(wanted, forced=forced)
         if find:
             self._try(
                 "finding environments",
@@ -226,7 +153,7 @@ class Monitor:
         settled = []
         for watched in chosen:
             try:
-                if not self._waits(watched):
+                if not self._settling.waits(watched, self._managers):
                     settled.append(watched)
             except Exception as error:
                 watched.not_before = self._steady() + PAUSE
@@ -245,7 +172,7 @@ class Monitor:
                     continue
                 held = self._conditions.get(prefix)
                 known = held.fingerprint if held and held.settled and not held.glimpse else None
-                self._watched[prefix] = _Watched(environment, known, wanted, forced)
+                self._watched[prefix] = Watched(environment, known, wanted, forced)
         for prefix in [p for p in self._conditions if p not in present]:
             text = "the environment is gone; not watched any more"
             event = Event("gone", prefix, text, self._clock())
@@ -254,74 +181,40 @@ class Monitor:
             self._tell(event)
             self._show()
 
-    # ---- settling ------------------------------------------------------------------------------
-
-    def _waits(self, watched: _Watched) -> bool:
-        """Whether somebody is still at work there; judged is only what has settled."""
-        now = self._steady()
-        if self._senses.repairing(watched.prefix):
-            if not any(c.words == OURS for c in watched.commands):  # else its pip gets the blame
-                watched.commands.append(Command(OURS, self._clock()))
-            watched.waiting, watched.not_before = True, now + POLL
-            return True
-        if working := [m for m in self._managers if m.works_on(watched.prefix)]:
-            self._wait_for(watched, working)
-            return True
-        if watched.waiting:  # its traces are leftovers, if it left any
-            watched.waiting = False
-            return False
-        if watched.touched is not None:
-            first, last = watched.touched
-            watched.not_before = min(last + CALM, first + AT_MOST)
-            if now < watched.not_before:
-                return True
-        trace = self._senses.unfinished(watched.environment)
-        if trace is not None:
-            if watched.trace is None:
-                text = f"{trace} was left a moment ago; looking when nothing moves any more"
-                self._event("waiting", watched.prefix, text)
-            watched.not_before = now + QUIET
-        watched.trace = trace
-        return trace is not None
-
-    def _wait_for(self, watched: _Watched, working: Sequence[Manager]) -> None:
-        if not watched.waiting:
-            command = short(Command(working[0].words, working[0].started))
-            text = f"`{command}` is at work; looking when it has finished"
-            self._event("waiting", watched.prefix, text)
-        seen = {c.pid for c in watched.commands}
-        new = [Command(m.words, m.started, m.pid) for m in working if m.pid not in seen]
-        watched.commands += new
-        with self._lock:
-            watched.waiting, watched.not_before = True, self._steady() + PATIENCE
-            _want(watched, Depth.STATIC, False)  # even if the fingerprint ends as it began
-
-        def ended() -> None:
-            with self._lock:
-                watched.not_before = 0.0
-            self._wake()
-
-        if new:
-            self._senses.await_exit([m for m in working if m.pid not in seen], ended)
-
     # ---- looking -------------------------------------------------------------------------------
 
-    def _look(self, settled: Sequence[_Watched]) -> None:
-        shallow: list[_Watched] = []
-        seen: list[_Watched] = []
+    def _look(self, settled: Sequence[Watched]) -> None:
+        shallow: list[Watched] = []
+        seen: list[Watched] = []
         for watched in settled:
             try:
                 (shallow if self._needs_a_glance(watched) else seen).append(watched)
             except Exception as error:
                 self._failed(watched, error)
-        for watched in [*self._glance(shallow), *seen]:
+        seen += self._glance(shallow)
+        for watched in seen:
+            if watched.unrecorded:  # the first look at all does not wait for it
+                self._record(watched)
+        waiting = [w for w in seen if self._owes_an_answer(w)]
+        while waiting:
+            watched = waiting.pop(0)
             try:
-                if self._owes_an_answer(watched):
-                    self._ask_tensorflow(watched)
+                self._ask_tensorflow(watched)
             except Exception as error:
                 self._failed(watched, error)
+            if waiting and self._is_pressed():  # they are taken up again after what is cheap
+                with self._lock:
+                    for put_off in waiting:
+                        put_off.want(Depth.FINGERPRINT)
+                return
 
-    def _needs_a_glance(self, watched: _Watched) -> bool:
+    def _is_pressed(self) -> bool:
+        """Whether an environment has changed, or been asked about, meanwhile."""
+        now = self._steady()
+        with self._lock:
+            return any(w.has_work and w.not_before <= now for w in self._watched.values())
+
+    def _needs_a_glance(self, watched: Watched) -> bool:
         """Takes up what was asked of *watched*; whether its files are to be read for that."""
         with self._lock:
             wanted, watched.wanted, watched.touched = watched.wanted, None, None
@@ -336,13 +229,13 @@ class Monitor:
         watched.commands.clear()
         return changed or wanted is Depth.STATIC
 
-    def _owes_an_answer(self, watched: _Watched) -> bool:
+    def _owes_an_answer(self, watched: Watched) -> bool:
         """Whether TensorFlow is to be asked now."""
         held = self._conditions.get(watched.prefix)
         unsettled = held is None or held.settled is None or held.glimpse is not None
         return (unsettled or watched.owed) and self._steady() >= watched.retry_at
 
-    def _glance(self, shallow: Sequence[_Watched]) -> list[_Watched]:
+    def _glance(self, shallow: Sequence[Watched]) -> list[Watched]:
         """Look at files; returns those of which this look counts.
 
         At this depth, ok and degraded are TensorFlow's own last answer, which still stands.
@@ -361,12 +254,12 @@ class Monitor:
             seen_well.append(watched)
         return seen_well
 
-    def _stands(self, watched: _Watched, settled: Judgement, seen: Judgement) -> bool:
+    def _stands(self, watched: Watched, settled: Judgement, seen: Judgement) -> bool:
         """Whether files say nothing that TensorFlow has not answered already."""
         known = seen.key in (settled.key, watched.overruled)
         return known and not watched.has_changed and settled.verdict is not Verdict.UNKNOWN
 
-    def _ask_tensorflow(self, watched: _Watched) -> None:
+    def _ask_tensorflow(self, watched: Watched) -> None:
         reason = None if watched.forced else self._senses.reluctance()
         if reason is not None:
             self._skip(watched, reason)
@@ -385,13 +278,13 @@ class Monitor:
             self._checking = None
             self._show()
 
-    def _skip(self, watched: _Watched, reason: str) -> None:
+    def _skip(self, watched: Watched, reason: str) -> None:
         """Told with its reason, once. What files say counts meanwhile, if they say it is broken."""
         watched.owed, watched.retry_at = True, self._steady() + RETRY
         if watched.unread:
             watched.unread = False
             with self._lock:
-                _want(watched, Depth.STATIC, False)
+                watched.want(Depth.STATIC)
         if watched.skipped != reason:
             watched.skipped = reason
             self._event("skipped", watched.prefix, f"TensorFlow was not asked: {reason}")
@@ -400,8 +293,8 @@ class Monitor:
             self._settle(watched, held.glimpse)
 
     def _sights(
-        self, chosen: Sequence[_Watched], depth: Depth
-    ) -> Iterator[tuple[_Watched, Judgement]]:
+        self, chosen: Sequence[Watched], depth: Depth
+    ) -> Iterator[tuple[Watched, Judgement]]:
         """What a look brings, for those that did not change under it."""
         if not chosen:
             return
@@ -426,11 +319,11 @@ class Monitor:
                 watched.fingerprint = before[watched.prefix]
                 yield watched, judgement
 
-    def _held_still(self, watched: _Watched, before: str) -> bool:
+    def _held_still(self, watched: Watched, before: str) -> bool:
         """Whether what was seen counts; else it is looked at again, when it has settled."""
         prefix = watched.prefix
         working = any(m.works_on(prefix) for m in self._managers)
-        busy = working or self._senses.repairing(prefix)
+        busy = working or self._senses.repairing(prefix) is not None
         moved = self._senses.fingerprint(watched.environment) != before
         if not moved:
             watched.repeats = 0
@@ -439,10 +332,10 @@ class Monitor:
         watched.repeats += 1
         watched.retry_at = 0.0
         with self._lock:
-            _want(watched, Depth.STATIC, False)
+            watched.want(Depth.STATIC)
         return False
 
-    def _failed(self, watched: _Watched, error: Exception) -> None:
+    def _failed(self, watched: Watched, error: Exception) -> None:
         """Told once, not at every look; the next turn of the schedule tries again."""
         watched.forced, watched.retry_at = False, self._steady() + RETRY
         text = _failure(error, "a look")
@@ -452,20 +345,26 @@ class Monitor:
 
     # ---- what follows --------------------------------------------------------------------------
 
-    def _attribute(self, watched: _Watched) -> None:
-        """Find out who changed it, and remember what it holds now."""
-        environment, prefix = watched.environment, watched.prefix
-        manifest = self._senses.manifest(environment)
-        stored = self._board.manifest(prefix)
+    def _record(self, watched: Watched) -> Manifest:
+        """Remember what it holds now, to tell later what changed."""
+        manifest = self._senses.manifest(watched.environment)
+        if manifest.complete:
+            self._board.keep_manifest(watched.prefix, to_json(manifest))
+        watched.unrecorded = False
+        return manifest
+
+    def _attribute(self, watched: Watched) -> None:
+        """Find out who changed it since its manifest was taken."""
+        stored = self._board.manifest(watched.prefix)
         before = from_json(stored[1]) if stored else None
-        if before != manifest and manifest.complete:
-            self._board.keep_manifest(prefix, to_json(manifest))
         if stored is None or before is None:
+            watched.unrecorded = True
             return
+        manifest = self._record(watched)
         found = attribute(
             before,
             manifest,
-            environment,
+            watched.environment,
             watched.commands,
             since=max(stored[0], watched.confirmed or 0.0),
             now=self._clock(),
@@ -473,9 +372,9 @@ class Monitor:
         )
         if found is not None:
             watched.who = found.sentence
-            self._event("changed", prefix, found.sentence)
+            self._event("changed", watched.prefix, found.sentence)
 
-    def _glimpse(self, watched: _Watched, seen: Judgement) -> None:
+    def _glimpse(self, watched: Watched, seen: Judgement) -> None:
         """What files say is shown at once, and told when TensorFlow itself has been asked."""
         now = self._clock()
         held = self._conditions.get(watched.prefix)
@@ -484,7 +383,7 @@ class Monitor:
         watched.who, watched.retry_at = "", 0.0
         self._hold(replace(held, glimpse=replace(seen, who=who), seen=now))
 
-    def _settle(self, watched: _Watched, judgement: Judgement) -> None:
+    def _settle(self, watched: Watched, judgement: Judgement) -> None:
         """A transition is told; the same verdict for the same cause is not."""
         prefix, now = watched.prefix, self._clock()
         held = self._conditions.get(prefix)
@@ -511,11 +410,6 @@ class Monitor:
         event = Event(kind, prefix, text, self._clock())
         self._board.append(event)
         self._tell(event)
-
-
-def _want(watched: _Watched, depth: Depth, forced: bool) -> None:
-    watched.wanted = max(depth, watched.wanted or depth)
-    watched.forced |= forced
 
 
 def _told(before: Judgement | None, after: Judgement, prefix: Path) -> tuple[str, Path, str]:

@@ -25,7 +25,7 @@ class MachineSenses:
     look: Looker
     find: Callable[[], list[Environment]]
     fingerprint: Callable[[Environment], str]
-    repairing: Callable[[Path], bool]
+    repairing: Callable[[Path], str | None]
 
     def manifest(self, environment: Environment) -> Manifest:
         return read_manifest(environment)

@@ -269,7 +269,8 @@ class _Locked:
 
     def __enter__(self) -> None:
         try:
-            self._lock.acquire(timeout=0)
+            # The watcher holds it for a moment when it looks whether it is held.
+            self._lock.acquire(timeout=0.3, poll_interval=0.02)
         except Timeout as error:
             raise Refused(f"another repair of {self._prefix} is running") from error
 

@@ -34,6 +34,11 @@ class Repair:
     phase: str = ""  # what it is doing now, while it is applied
     fraction: float | None = None  # how much of it is done, 0 to 1; None when it cannot be said
 
+    @property
+    def doing(self) -> str:
+        """The command that is at work on it: its own, or "undo"."""
+        return "undo" if self.state is State.UNDOING else self.command
+
 
 class Journal:
     """Every method is on disk when it returns."""
