@@ -29,6 +29,7 @@ from tfgpu_tray.store.locks import is_held, watcher_lock
 
 AT_ONCE = 2.0  # seconds in which it ends
 READY = "what happens is printed here"
+KILLED = 9  # SIGKILL, a name that Windows lacks
 posix = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 
 
@@ -248,11 +249,11 @@ def test_repairs_go_on_when_everything_else_is_ended() -> None:
         of_repair = psutil.Process(int(repair.stdout.readline()))
         of_probe = psutil.Process(int(probe.stdout.readline()))
         daemon._end_children({repair.pid})
-        assert probe.wait(SECONDS) == -signal.SIGKILL
+        assert probe.wait(SECONDS) == -KILLED
         until(lambda: not of_probe.is_running() or of_probe.status() == psutil.STATUS_ZOMBIE)
         assert repair.poll() is None and of_repair.is_running()
         daemon._end_children(set())
-        assert repair.wait(SECONDS) == -signal.SIGKILL
+        assert repair.wait(SECONDS) == -KILLED
 
 
 def stop_often(stopped: daemon.StopSocket) -> None:

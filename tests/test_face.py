@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -21,6 +21,7 @@ from tfgpu_tray.app import App
 from tfgpu_tray.config import Config, default_text, load
 from tfgpu_tray.face import Face
 from tfgpu_tray.model import Depth, Event
+from tfgpu_tray.monitor.monitor import Monitor
 from tfgpu_tray.tray.backends import NO_TRAY
 
 HERE, GONE = "the icon is in the panel", "the panel is gone; the icon comes back with it"
@@ -76,7 +77,7 @@ class Desk:
         self.app = replace(self.app, environ={**self.app.environ, **environ})
         face = Face(
             self.app,
-            self.monitor,  # type: ignore[arg-type]
+            cast(Monitor, self.monitor),
             lambda kind, text: self.records.append(text),
             stop=self._stop,
             woken=lambda: None,

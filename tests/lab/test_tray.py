@@ -209,7 +209,7 @@ def test_a_notification_service_that_comes_later_is_used(machine: Machine, prefi
         desktop.click_menu(name, undo)
         desktop.wait_for_notification(TAKEN_BACK)
         assert len(watcher.events("quiet")) == 1
-    assert titles(desktop) == [TAKEN_BACK]
+        assert titles(desktop) == [TAKEN_BACK]
 
 
 def test_without_any_desktop_it_watches_all_the_same(machine: Machine, prefix: Path) -> None:
@@ -443,7 +443,7 @@ def test_a_fault_is_acknowledged_and_ignored(
         desktop.screenshot("ignored")
         assert silence() is Silence.IGNORED
 
-        desktop.click_menu("✓ tf: ok", "Ignore this here")
+        desktop.click_menu("– tf: broken, ignored", "Ignore this here")
         desktop.wait_for_icon(Colour.RED)
         assert silence() is None
     assert titles(desktop) == [LOST]

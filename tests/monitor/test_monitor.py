@@ -22,7 +22,7 @@ from tests.monitor.simulation import (
 )
 from tfgpu_tray.model import Condition, Depth, Environment, Event, Judgement, Verdict
 from tfgpu_tray.monitor.looking import LookFailed
-from tfgpu_tray.monitor.monitor import PAUSE, REPEATS, RETRY, Monitor
+from tfgpu_tray.monitor.monitor import LOGIN, PAUSE, REPEATS, RETRY, Monitor
 from tfgpu_tray.monitor.settling import AT_MOST, CALM, PATIENCE, POLL
 from tfgpu_tray.observe.manifest import Installed, Manifest
 from tfgpu_tray.observe.settling import QUIET
@@ -549,6 +549,25 @@ def test_a_change_during_a_look_is_looked_at_after_it(bench: Bench) -> None:
     assert bench.looks == [("tf", STATIC), ("tf", TENSORFLOW)]
 
 
+def test_a_change_elsewhere_does_not_wait_until_tensorflow_was_asked_everywhere(
+    bench: Bench,
+) -> None:
+    """Hundreds of environments are asked for minutes when the program first starts."""
+    quick = bench.settled("quick")
+    slow = [bench.add(f"slow {number}") for number in range(3)]
+
+    def change(depth: Depth) -> None:
+        slow[0].during = None
+        quick.fingerprint = "changed"
+        bench.monitor.touched(quick.environment.prefix)
+        bench.clock.pass_by(CALM)
+
+    slow[0].during = lambda depth: change(depth) if depth is TENSORFLOW else None
+    bench.look()
+    asked = [name for name, depth in bench.looks if depth is TENSORFLOW]
+    assert asked == ["slow 0", "quick", "slow 1", "slow 2"]
+
+
 def test_a_touch_where_environments_come_and_go_finds_them(bench: Bench) -> None:
     bench.settled()
     bench.add("new")
@@ -923,6 +942,19 @@ def test_a_program_that_starts_again_tells_nothing_again_and_looks_at_nothing(
     bench.clock.pass_by(100)
     assert bench.look() == [] and bench.looks == []
     assert bench.look(TENSORFLOW) == [] and bench.held(broken).since == since
+
+
+def test_a_while_after_the_start_tensorflow_is_asked_once(bench: Bench) -> None:
+    """The driver may have been replaced before this login."""
+    place = bench.settled()
+    bench.start()
+    assert bench.look() == [] and bench.looks == []
+    place.answer = NO_CUDNN
+    bench.clock.pass_by(LOGIN)
+    assert [kind for kind, _ in bench.look()] == ["transition"]
+    bench.looks.clear()
+    bench.clock.pass_by(LOGIN)
+    assert bench.look() == [] and bench.looks == []
 
 
 def test_what_changed_while_no_program_ran_is_looked_at(bench: Bench) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +17,6 @@ from tests.tray.fake_host import until
 from tfgpu_tray.tray.healer import Healer, Outcome, read_outcome
 
 TF, OTHER = Path("/envs/tf"), Path("/envs/other")
-posix = pytest.mark.skipif(os.name != "posix", reason="sessions and signals are POSIX's")
 
 
 class Ward:
@@ -226,9 +224,10 @@ time.sleep(600)
 """
 
 
-@posix
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [9, 15], ids=["SIGKILL", "SIGTERM"])
 def test_a_repair_outlives_the_program_that_started_it(tmp_path: Path, number: int) -> None:
+    if sys.platform == "win32":
+        pytest.skip("sessions and signals are POSIX's")
     (tmp_path / "program.py").write_text(WAITS)
     words = [sys.executable, "-c", PARENT, str(tmp_path)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, start_new_session=True) as parent:

@@ -16,6 +16,7 @@ import pytest
 from tests.fakes import FailingRunner, FakeRunner, completed, crashed, failed
 from tests.needs import tool
 from tests.tray.fake_host import until
+from tfgpu_tray.observe.child import Result, Runner, run
 from tfgpu_tray.tray import quiet as room
 from tfgpu_tray.tray.quiet import quiet
 
@@ -30,8 +31,8 @@ FILLED = "a program fills the screen"
 X11 = {"DISPLAY": ":7"}
 
 
-def asked(environ: dict[str, str] | None = None, runner: object = NOBODY) -> str | None:
-    return asyncio.run(quiet(environ or {}, runner))  # type: ignore[arg-type]
+def asked(environ: dict[str, str] | None = None, runner: Runner = NOBODY) -> str | None:
+    return asyncio.run(quiet(environ or {}, runner))
 
 
 @pytest.fixture
@@ -102,9 +103,9 @@ def test_a_service_that_hangs_holds_nobody_up(
     ],
 )
 def test_the_child_says_whether_a_program_fills_the_screen(
-    no_bus: None, result: object, reason: str | None
+    no_bus: None, result: Result, reason: str | None
 ) -> None:
-    runner = FakeRunner({"tfgpu_tray.tray.fullscreen": result})  # type: ignore[dict-item]
+    runner = FakeRunner({"tfgpu_tray.tray.fullscreen": result})
     assert asked(X11, runner) == reason
     assert runner.environs == [X11]
 
@@ -167,8 +168,6 @@ sys.stdin.read()
 def test_a_window_that_fills_the_screen(
     no_bus: None, x_server: dict[str, str], size: str, reason: str | None
 ) -> None:
-    from tfgpu_tray.observe.child import run
-
     words = [sys.executable, "-c", WINDOW, size]
     pipe = subprocess.PIPE
     with subprocess.Popen(words, env=x_server, stdin=pipe, stdout=pipe) as window:
@@ -180,14 +179,10 @@ def test_a_window_that_fills_the_screen(
 
 
 def test_no_window_fills_an_empty_screen(no_bus: None, x_server: dict[str, str]) -> None:
-    from tfgpu_tray.observe.child import run
-
     assert asked(x_server, run) is None
 
 
 def test_an_x_server_that_is_gone_speaks_not_against_it(no_bus: None) -> None:
-    from tfgpu_tray.observe.child import run
-
     assert asked({**os.environ, "DISPLAY": ":987"}, run) is None
 
 

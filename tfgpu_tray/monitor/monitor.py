@@ -23,6 +23,7 @@ from tfgpu_tray.observe.processes import Manager
 from tfgpu_tray.store.board import Board
 
 RETRY = 300.0  # seconds after which TensorFlow is asked again, when it could not be
+LOGIN = 45.0  # seconds after the start until TensorFlow is asked where nothing has changed
 PAUSE = 5.0  # seconds after something went wrong that has nothing to do with one look
 REPEATS = 3  # looks in a row that are thrown away because the environment changed under them
 
@@ -172,7 +173,10 @@ class Monitor:
                     continue
                 held = self._conditions.get(prefix)
                 known = held.fingerprint if held and held.settled and not held.glimpse else None
-                self._watched[prefix] = Watched(environment, known, wanted, forced)
+                watched = Watched(environment, known, wanted, forced)
+                if known is not None:  # the driver may be another one since this computer started
+                    watched.owed, watched.retry_at = True, self._steady() + LOGIN
+                self._watched[prefix] = watched
         for prefix in [p for p in self._conditions if p not in present]:
             text = "the environment is gone; not watched any more"
             event = Event("gone", prefix, text, self._clock())
@@ -191,7 +195,7 @@ class Monitor:
                 (shallow if self._needs_a_glance(watched) else seen).append(watched)
             except Exception as error:
                 self._failed(watched, error)
-        seen += self._glance(shallow)
+        seen = [*self._glance(shallow), *seen]
         for watched in seen:
             if watched.unrecorded:  # the first look at all does not wait for it
                 self._record(watched)
