@@ -236,12 +236,13 @@ def test_the_log_does_not_grow_without_end(tmp_path: Path, loggers: None) -> Non
 
 @posix
 def test_repairs_go_on_when_everything_else_is_ended() -> None:
-    family = "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'input()'])"
-    program = f"{family}; print(p.pid, flush=True); p.wait()"
+    child = "import os, sys; print(os.getpid(), flush=True); input()"
+    for _ in range(2):  # children's children count as well
+        child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
 
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-c", child], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
 
     with start() as repair, start() as probe:

@@ -267,7 +267,7 @@ def test_the_configuration_says_what_the_panel_is(
 def test_it_ends_at_once_and_names_the_repairs_that_go_on(desk: Desk) -> None:
     import psutil
 
-    desk.app = replace(desk.app, command=(sys.executable, "-c", "import time; time.sleep(600)"))
+    desk.app = replace(desk.app, command=(sys.executable, "-c", "import time; time.sleep(60)"))
     face = desk.start()
     face._tray.repair(TF)
     until(lambda: face._healer.processes)

@@ -26,12 +26,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A picture of the desktop as it was when the test failed."""
+    """A picture of the desktop that a failed test leaves behind."""
     report = yield
     desktop = getattr(item, "funcargs", {}).get("desktop")
     if report.when == "call" and report.failed and isinstance(desktop, Desktop):
         try:
-            report.sections.append(("screen", str(desktop.screenshot("failure"))))
+            report.sections.append(("screen", str(desktop.screenshot("at-the-end"))))
         except OSError as error:  # the X server went, too
             report.sections.append(("screen", f"no picture: {error}"))
     return report

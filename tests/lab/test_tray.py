@@ -45,17 +45,22 @@ def prefix(toys: Toys, machine: Machine) -> Path:
 
 
 def watching(machine: Machine, desktop: Desktop) -> Watching:
-    return Watching(machine, environ=desktop.environ)
+    return Watching(machine, desktop=desktop)
 
 
 def break_it(machine: Machine, prefix: Path) -> None:
     machine.pip(prefix, "install", "tensorflow==2.15.1")
 
 
-def entry(desktop: Desktop, start: str) -> str:
-    """The menu's entry that begins so."""
-    labels = [e.label for e in desktop.menu_items()]
-    return next(label for label in labels if label.startswith(start))
+def entry(desktop: Desktop, start: str, seconds: float = 10) -> str:
+    """The menu's entry that begins so, once there is one."""
+    end = time.monotonic() + seconds
+    while True:
+        labels = [entry.label for entry in desktop.menu_items()]
+        if found := [label for label in labels if label.startswith(start)]:
+            return found[0]
+        assert time.monotonic() < end, f"nothing begins with {start!r} among {labels}"
+        time.sleep(0.05)
 
 
 def repair_by_menu(desktop: Desktop) -> None:
@@ -360,11 +365,11 @@ def test_a_repair_outlives_the_watcher(
         desktop.wait_for_notification(LOST)
         repair_by_menu(desktop)
         pip = suspended(machine, str(prefix / "bin" / "python"), "install")
-        desktop.wait_for_icon(Colour.BLUE)
         watcher.stop(number, seconds=2)
         desktop.wait_for_no_icon()
         watcher.start()
-        desktop.wait_for_icon(Colour.BLUE)
+        desktop.wait_for_icon()
+        assert entry(desktop, "Repairing tf: Install TensorFlow 2.10.1")
         desktop.screenshot("still-repairing")
         pip.resume()
         desktop.wait_for_icon(Colour.GREEN)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +16,7 @@ from typing import Self, TypeVar
 import psutil
 
 from tests.lab.clone import clone_environment
+from tests.lab.desktop import Desktop, DesktopError
 from tests.lab.desktop.parts import end_strays
 from tests.lab.golden import HOOK
 from tests.lab.lab import Lab
@@ -36,22 +37,27 @@ while os.path.exists(os.path.join(sys.prefix, "bin", "hold-tensorflow")): time.s
 """
 
 
+class WatchingError(AssertionError):
+    """The watcher did not come to what was waited for; says what it held and printed."""
+
+
 class Watching:
     """A context manager: the program runs inside it, and nothing is left behind.
 
-    *options* are those of `run`, and *environ* is a desktop's: without one there is neither a
-    display nor a session bus. *within* is a command that runs another one, such as `env`.
+    *options* are those of `run`. Without a desktop there is neither a display nor a session bus.
+    *within* is a command that runs another one, such as `env`.
     """
 
     def __init__(
         self,
         machine: Machine,
         *options: str,
-        environ: Mapping[str, str] | None = None,
+        desktop: Desktop | None = None,
         within: Sequence[str] = (),
     ) -> None:
         self.machine = machine
-        self.environ = machine.environ() | dict(environ or {})
+        self.environ = machine.environ() | (desktop.environ if desktop else {})
+        self._desktop = desktop
         run = ("-m", "tests.lab.tool", str(machine.root), "run", *options)
         self.command = (*within, sys.executable, *run)
         self._printed = machine.root.with_name("printed.txt")
@@ -71,6 +77,8 @@ class Watching:
         trace: TracebackType | None,
     ) -> None:
         try:
+            if error is not None:
+                self._explain(error)
             self.kill()
             for orphan in self._orphans:
                 if orphan.is_running():
@@ -158,9 +166,16 @@ class Watching:
         end = time.monotonic() + seconds
         while not (value := condition()):
             if time.monotonic() > end:
-                raise AssertionError(self._report(f"{what}: not within {seconds:g} s"))
+                raise WatchingError(self._report(f"{what}: not within {seconds:g} s"))
             time.sleep(0.02)
         return value
+
+    def _explain(self, error: BaseException) -> None:
+        """What can still be seen of what went wrong."""
+        if not isinstance(error, WatchingError):
+            error.add_note(self._report(""))
+        if self._desktop is not None and not isinstance(error, DesktopError):
+            error.add_note(f"screen: {self._desktop.screenshot('failure')}")
 
     def _report(self, problem: str) -> str:
         code = self.process.poll()

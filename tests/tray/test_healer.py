@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,8 @@ import pathlib, sys, time
 here = pathlib.Path(__file__).parent
 name = pathlib.Path(sys.argv[3]).name
 (here / f"{name}.started").touch()
-while not (here / "go").exists():
+end = time.monotonic() + 60
+while not (here / "go").exists() and time.monotonic() < end:
     time.sleep(0.01)
 print('{"state": "done", "after": {"headline": "%s sees a GPU", "verdict": "ok"}}' % name)
 """
@@ -220,7 +222,7 @@ healer.start("repair", pathlib.Path("/envs/tf"))
 while not healer.processes:
     time.sleep(0.01)
 print(*healer.processes, flush=True)
-time.sleep(600)
+time.sleep(60)
 """
 
 
@@ -230,7 +232,11 @@ def test_a_repair_outlives_the_program_that_started_it(tmp_path: Path, number: i
         pytest.skip("sessions and signals are POSIX's")
     (tmp_path / "program.py").write_text(WAITS)
     words = [sys.executable, "-c", PARENT, str(tmp_path)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, start_new_session=True) as parent:
+    with ExitStack() as stack:
+        parent = stack.enter_context(
+            subprocess.Popen(words, stdout=subprocess.PIPE, start_new_session=True)
+        )
+        stack.callback(parent.kill)
         assert parent.stdout is not None
         repair = psutil.Process(int(parent.stdout.readline()))
         until(lambda: (tmp_path / "tf.started").exists())

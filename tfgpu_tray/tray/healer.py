@@ -79,7 +79,7 @@ class Healer:
                     stdin=subprocess.DEVNULL,
                     stdout=stdout,
                     stderr=stderr,
-                    
+                    start_new_session=os.name == "posix",
                     creationflags=_apart(),
                 )
         except OSError as error:
