@@ -73,12 +73,14 @@ def delete_the_folder(machine: Machine, prefix: Path) -> None:
             f"tensorflow 2.10.1 was deleted at {CLOCK}, not by a package manager",
         ),
     ],
+    ids=["pip", "dependency", "uv", "by-hand"],
 )
 def test_who_broke_it_is_said(
     machine: Machine, prefix: Path, change: Callable[[Machine, Path], None], who: str
 ) -> None:
     with Watching(machine, "--headless") as watcher:
         watcher.wait_for_verdict(prefix, Verdict.OK)
+        watcher.wait_for_watch(prefix / "lib/python3.10/site-packages")
         change(machine, prefix)
         broken = watcher.wait_for_verdict(prefix, Verdict.BROKEN)
         (changed,) = watcher.events("changed")
@@ -111,12 +113,14 @@ def conda(machine: Machine, prefix: Path, *words: str) -> None:
         ),
         ("remove cudnn", "removed cudnn 8.1.0.77", Verdict.DEGRADED),  # the toy needs none
     ],
+    ids=["install", "remove"],
 )
 def test_what_conda_did_is_said(
     machine: Machine, prefix: Path, command: str, did: str, verdict: Verdict
 ) -> None:
     with Watching(machine, "--headless") as watcher:
         watcher.wait_for_verdict(prefix, Verdict.OK)
+        watcher.wait_for_watch(prefix / "conda-meta")
         conda(machine, prefix, *command.split())
         changed = watcher.wait_for_event("changed")
         condition = watcher.wait_for_verdict(prefix, verdict)
@@ -142,6 +146,7 @@ def test_an_environment_goes_and_comes_again(machine: Machine, prefix: Path, toy
     set_schedule(machine, "1s")  # a new folder is noticed at once, but may be no environment yet
     with Watching(machine, "--headless") as watcher:
         watcher.wait_for_verdict(prefix, Verdict.OK)
+        watcher.wait_for_watch(prefix.parent)
         shutil.rmtree(prefix)
         watcher.wait_for_event("gone")
         assert watcher.condition(prefix) is None

@@ -79,11 +79,9 @@ class Watching:
         try:
             if error is not None:
                 self._explain(error)
-            self.kill()
-            for orphan in self._orphans:
-                if orphan.is_running():
-                    orphan.kill()
         finally:
+            self.kill()
+            self._end_orphans()
             end_strays("TFGPU_DATA_DIR", str(self.machine.data))
             self._database.close()
 
@@ -130,6 +128,13 @@ class Watching:
             self.process.kill()
             self.process.wait()
 
+    def _end_orphans(self) -> None:
+        for orphan in self._orphans:
+            try:
+                orphan.kill()
+            except psutil.Error:
+                continue  # it has ended
+
     def printed(self) -> str:
         return self._printed.read_text(encoding="utf-8", errors="replace")
 
@@ -160,6 +165,19 @@ class Watching:
             return held if held.settled.verdict is verdict else None
 
         return self.wait(f"{prefix.name} is {verdict.value}", look, seconds)
+
+    def wait_for_watch(self, folder: Path, seconds: float = SECONDS) -> None:
+        """Until the kernel tells it of changes in *folder*: its watches follow its first look."""
+        inode = f" ino:{folder.stat().st_ino:x} "
+
+        def look() -> bool:
+            open_files = Path(f"/proc/{self.pid}/fdinfo").iterdir()
+            try:
+                return any(inode in file.read_text() for file in open_files)
+            except OSError:
+                return False  # one was closed
+
+        self.wait(f"{folder} is watched", look, seconds)
 
     def wait(self, what: str, condition: Callable[[], T | None], seconds: float = SECONDS) -> T:
         """The condition's first true value."""
