@@ -214,7 +214,7 @@ def test_a_loss_is_notified_and_its_button_starts_the_repair(bus: Bus, desk: Des
     desk.app.board.hold(holds(NO_CUDNN))
     face.refresh()
     until(lambda: service.screen.shown)
-    assert service.screen.only.title == "TensorFlow lost its GPU in tf"
+    assert service.screen.only.title == "TensorFlow sees no GPU in tf"
     service.press("Repair")
     until(lambda: "repair started from the tray" in [e.text for e in desk.app.board.events()])
     until(lambda: any("repair failed" in e.text for e in desk.app.board.events()))

@@ -86,7 +86,15 @@ def _watch(app: App, say: Say, stopped: StopSocket, headless: bool) -> None:
         for face in faces:
             face.refresh()
 
-    monitor = Monitor(_senses(app), app.board, time.time, tell=tell, show=show, wake=woken.set)
+    monitor = Monitor(
+        _senses(app),
+        app.board,
+        time.time,
+        met=lambda: service.watch(),
+        tell=tell,
+        show=show,
+        wake=woken.set,
+    )
     timetable = Timetable(monitor, app.config.schedule, record)
     service = Service(
         monitor,

@@ -21,7 +21,7 @@ from tests.needs import lacking
 from tfgpu_tray.model import Verdict
 from tfgpu_tray.store.board import Silence
 
-LOST = "TensorFlow lost its GPU in tf"
+LOST = "TensorFlow sees no GPU in tf"
 REPAIRED = "tf is repaired"
 TAKEN_BACK = "The repair of tf is taken back"
 REPLACED = r"`pip install tensorflow==2\.15\.1` replaced tensorflow 2\.10\.1 with 2\.15\.1 at \d"

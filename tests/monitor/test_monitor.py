@@ -568,6 +568,15 @@ def test_a_change_elsewhere_does_not_wait_until_tensorflow_was_asked_everywhere(
     assert asked == ["slow 0", "quick", "slow 1", "slow 2"]
 
 
+def test_what_is_found_is_watched_before_it_is_looked_at(bench: Bench) -> None:
+    """A change right after the first look would go unnoticed for a minute."""
+    looked: list[int] = []
+    bench.monitor._met = lambda: looked.append(len(bench.looks))
+    bench.add("tf")
+    bench.look()
+    assert looked == [0] and bench.looks
+
+
 def test_a_touch_where_environments_come_and_go_finds_them(bench: Bench) -> None:
     bench.settled()
     bench.add("new")

@@ -53,7 +53,7 @@ def what(settled: Judgement = NO_CUDNN) -> str:
 
 def test_a_loss_is_told_with_its_cause_its_author_and_what_a_repair_does() -> None:
     notice = only(view(holds(NO_CUDNN)))
-    assert notice.title == "TensorFlow lost its GPU in tf"
+    assert notice.title == "TensorFlow sees no GPU in tf"
     assert notice.body.splitlines() == [
         "Libcudnn.so.8 is missing.",
         "`conda remove cudnn` took it away at 14:02.",
@@ -130,7 +130,7 @@ def test_there_is_nothing_to_tell(shown: View) -> None:
     ],
 )
 def test_there_is_something_to_tell(shown: View) -> None:
-    assert only(shown).title == "TensorFlow lost its GPU in tf"
+    assert only(shown).title == "TensorFlow sees no GPU in tf"
 
 
 def test_without_notifications_nothing_is_told() -> None:
@@ -363,7 +363,7 @@ def test_a_day_with_a_loss_a_repair_and_an_undo() -> None:
         step()
         world.tick()
     assert [notice.title.split(" in ")[0].split(" since")[0] for _, notice in world.heard] == [
-        "TensorFlow lost its GPU",
+        "TensorFlow sees no GPU",
         "Still broken",
     ]
 

@@ -29,7 +29,7 @@ TF, OTHER = Path("/envs/tf"), Path("/envs/other")
 LOST = Notice(
     TF,
     "broken cudnn-missing 1.000",
-    "TensorFlow lost its GPU in tf",
+    "TensorFlow sees no GPU in tf",
     "Missing: <libcudnn.so.8> & more.",
     ("repair", "details"),
     Status.BROKEN,
@@ -106,7 +106,7 @@ def desk() -> Iterator[Desk]:
 def test_a_notice_is_sent_with_its_buttons(service: Notifications, desk: Desk) -> None:
     assert desk.send()
     sent = service.screen.only
-    assert sent.title == "TensorFlow lost its GPU in tf"
+    assert sent.title == "TensorFlow sees no GPU in tf"
     assert [label for label in sent.actions.values() if label] == ["Repair", "Details"]
     assert sent.hints["urgency"] == 2 and sent.icon == "file:///icons/broken.png"
 

@@ -367,7 +367,7 @@ def test_a_loss_is_told_once_even_after_a_restart(desk: Desk) -> None:
     first.stop()
     second = desk.start()
     desk.settle(second)
-    assert [notice.title for notice in desk.sent] == ["TensorFlow lost its GPU in tf"]
+    assert [notice.title for notice in desk.sent] == ["TensorFlow sees no GPU in tf"]
 
 
 def test_it_is_written_down_before_it_is_sent(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -432,7 +432,7 @@ def test_without_a_service_the_icon_tells_and_that_is_told_once(desk: Desk) -> N
     desk.hold(LOST)
     desk.hold(holds(LEFTOVERS, Path("/envs/other")))
     until(lambda: len(desk.icon.told) == 2)
-    assert "TensorFlow lost its GPU in tf" in [title for title, _ in desk.icon.told]
+    assert "TensorFlow sees no GPU in tf" in [title for title, _ in desk.icon.told]
     desk.settle(tray)
     assert desk.events == ["no notification service answers; the icon and the log tell"]
 

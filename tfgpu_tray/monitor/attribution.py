@@ -433,7 +433,7 @@ def _last_in_history(prefix: Path, name: str | None, since: float) -> Command | 
         in_time = started >= since - 1  # conda writes whole seconds
         if typed and in_time and re.search(moved, section, re.MULTILINE):
             found.append(Command((typed[1], *(typed[2] or "").split()), started))
-    return max(found, key=lambda command: command.started, default=None)
+    return max(reversed(found), key=lambda command: command.started, default=None)  # the last
 
 
 def _owner(environment: Environment, after: Manifest, path: str) -> str:

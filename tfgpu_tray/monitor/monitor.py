@@ -36,17 +36,19 @@ class Monitor:
         clock: Callable[[], float],
         *,
         steady: Callable[[], float] = time.monotonic,
+        met: Callable[[], None] = lambda: None,
         tell: Callable[[Event], None] = lambda event: None,
         show: Callable[[], None] = lambda: None,
         wake: Callable[[], None] = lambda: None,
     ):
         """*clock* dates what happens; *steady*, which nobody can set, measures how long to wait.
 
-        *tell* gets every event once it is stored, *show* is called when what a face shows may have
-        changed, *wake* when `work` is needed.
+        *met* is called when environments have been found and before they are looked at: what
+        changes from then on must be noticed. *tell* gets every event once it is stored, *show* is
+        called when what a face shows may have changed, *wake* when `work` is needed.
         """
         self._senses, self._board, self._clock, self._steady = senses, board, clock, steady
-        self._tell, self._show, self._wake = tell, show, wake
+        self._met, self._tell, self._show, self._wake = met, tell, show, wake
         self._lock = threading.Lock()  # guards what `ask` and `touched` write
         self._settling = Settling(senses, clock, steady, self._lock, self._event, wake)
         self._watched: dict[Path, Watched] = {}
@@ -129,6 +131,7 @@ class Monitor:
                 "finding environments",
                 lambda: self._meet(self._senses.find(), wanted or Depth.FINGERPRINT, forced),
             )
+            self._try("watching", self._met)
         self._try("a look", self._look_around)
 
     def _try(self, what: str, part: Callable[[], None]) -> None:
@@ -399,7 +402,7 @@ class Monitor:
             judgement = replace(judgement, who=before.who)
             self._hold(Condition(prefix, judgement, held.since, now, fingerprint=fingerprint))
             return
-        judgement = replace(judgement, who=who)
+        judgement = replace(judgement, who=who if before else "")
         condition = Condition(prefix, judgement, now, now, fingerprint=fingerprint)
         self._hold(condition, Event(*_told(before, judgement, prefix), now))
 

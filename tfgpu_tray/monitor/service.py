@@ -139,6 +139,10 @@ class Service:
         except Exception:  # the event could not be stored; the caller's thread has more to do
             log.exception("after a jump of the clock")
 
+    def watch(self) -> None:
+        """Watch the folders that the known environments have now."""
+        self._watcher.watch(folders_of(self._monitor.environments, self._homes()))
+
     def _work(self) -> None:
         while not self._stopped.is_set():
             try:
@@ -154,4 +158,4 @@ class Service:
         if self._stopped.is_set() or self._paused() is not None:
             return
         self._monitor.work()
-        self._watcher.watch(folders_of(self._monitor.environments, self._homes()))
+        self.watch()

@@ -89,7 +89,7 @@ def _what(condition: Condition, settled: Judgement) -> str:
 def _trouble(view: View, condition: Condition, settled: Judgement, what: str) -> Notice:
     name = view.name(condition.prefix)
     broken = settled.verdict is Verdict.BROKEN
-    title = f"TensorFlow lost its GPU in {name}" if broken else f"GPU support of {name} is at risk"
+    title = f"TensorFlow sees no GPU in {name}" if broken else f"GPU support of {name} is at risk"
     lines = [_sentence(settled.headline)]
     if settled.who:
         lines.append(_sentence(settled.who))
