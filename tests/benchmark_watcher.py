@@ -27,6 +27,7 @@ from tfgpu_tray.store.database import open_database
 CPU = 0.1  # per cent of one core, its children included
 WAKEUPS = 1.0  # a second
 MEMORY = {5: 45, 200: 60}  # environments → megabytes of resident memory
+REST = 40.0  # seconds from the last look to the first measurement
 SCAN = 3.0  # seconds until every one of 200 environments has been looked at
 
 
@@ -95,7 +96,7 @@ def measure(count: int, minutes: float, *, tray: bool) -> bool:
         scan = looked_at(board, count, settled=False)
         print(f"{count} environments: all looked at after {scan:.1f} s", flush=True)
         looked_at(board, count, settled=True)
-        time.sleep(5)
+        time.sleep(REST)
         before, start = Use.of(process), time.monotonic()
         highest = before.memory
         while time.monotonic() - start < minutes * 60:

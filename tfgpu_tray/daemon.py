@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import logging
 import signal
 import socket
@@ -111,9 +113,11 @@ def _watch(app: App, say: Say, stopped: StopSocket, headless: bool) -> None:
         faces.append(
             Face(app, monitor, record, stop=stopped.stop, woken=woken.set, resumed=service.resumed)
         )
-    while not stopped.wait(BEAT):
-        service.beat()
-        show()
+    if not stopped.wait(BEAT):
+        _give_memory_back()
+        while not stopped.wait(BEAT):
+            service.beat()
+            show()
     survivors = set().union(*(face.stop() for face in faces)) if faces else set()
     service.stop()
     _end_children(survivors)  # a probe at work would hold the exit up
@@ -207,6 +211,15 @@ def _end_children(survivors: set[int]) -> None:
                 child.kill()
         except psutil.Error:
             continue
+
+
+def _give_memory_back() -> None:
+    """A first start compiles every module, which takes 8 MB for a moment; glibc would keep them."""
+    gc.collect()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError, TypeError):
+        pass  # another C library, or Windows
 
 
 def _unbreakable(say: Say) -> Say:
