@@ -113,11 +113,13 @@ def _watch(app: App, say: Say, stopped: StopSocket, headless: bool) -> None:
         faces.append(
             Face(app, monitor, record, stop=stopped.stop, woken=woken.set, resumed=service.resumed)
         )
-    if not stopped.wait(BEAT):
-        _give_memory_back()
-        while not stopped.wait(BEAT):
-            service.beat()
-            show()
+    settled = False
+    while not stopped.wait(BEAT):
+        service.beat()
+        show()
+        if not settled:
+            settled = True
+            _give_memory_back()
     survivors = set().union(*(face.stop() for face in faces)) if faces else set()
     service.stop()
     _end_children(survivors)  # a probe at work would hold the exit up

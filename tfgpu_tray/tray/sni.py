@@ -12,6 +12,7 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from itertools import chain, repeat
 from queue import SimpleQueue
 from typing import Any
@@ -285,6 +286,9 @@ class Icon:
         finally:
             self._bus = None
             self._notification = 0
+            for path in (ITEM_PATH, MENU_PATH):
+                with suppress(Exception):  # it cannot tell a dead bus, and has forgotten it by then
+                    bus.unexport(path)
 
     def _all_pauses(self) -> Iterator[float]:
         return chain(self._pauses, repeat(self._pauses[-1]))

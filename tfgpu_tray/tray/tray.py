@@ -1,7 +1,7 @@
 """The tray: shows what the store says, and does what the user clicks.
 
-It has one thread for what it shows and one for what it does, so that neither a slow desktop nor a
-slow action holds up the other or the monitor.
+It has a thread for what it shows, one for what it tells and one for what it does, so that neither a
+slow desktop nor a slow action holds up the others or the monitor.
 """
 
 from __future__ import annotations
@@ -77,9 +77,11 @@ class Tray:
         self._held_back = ""
         self._stopped = threading.Event()
         self._stale = threading.Event()
+        self._untold = threading.Event()
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self.threads = [
             threading.Thread(target=self._show_all, name="tray shows", daemon=True),
+            threading.Thread(target=self._tell_all, name="tray tells", daemon=True),
             threading.Thread(target=self._do_all, name="tray does", daemon=True),
         ]
         for thread in self.threads:
@@ -101,6 +103,7 @@ class Tray:
     def stop(self) -> None:
         self._stopped.set()
         self._stale.set()
+        self._untold.set()
         self._jobs.put(lambda: None)
         if self._icon is not None:
             self._icon.stop()
@@ -120,11 +123,23 @@ class Tray:
                 log.exception("the store could not be read")
                 continue
             working = view.is_repairing
-            for part in (self._draw, self._list, self._notify):  # none holds up the others
+            self._untold.set()
+            for part in (self._draw, self._list):  # neither holds up the other
                 try:
                     part(view)
                 except Exception:
                     log.exception("the tray could not be brought up to date")
+
+    def _tell_all(self) -> None:
+        while not self._stopped.is_set():
+            self._untold.wait()
+            self._untold.clear()
+            if self._stopped.is_set():
+                return
+            try:
+                self._notify(self._view())
+            except Exception:
+                log.exception("what holds could not be told")
 
     def _draw(self, view: View) -> None:
         now = icon(view)
