@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from dbus_fast.aio.message_bus import MessageBus
+from dbus_fast.service import ServiceInterface
 
 from tfgpu_tray.tray.dbusmenu import DBusMenu
 from tfgpu_tray.tray.items import SEPARATOR, Item, Menu, MenuItem
@@ -286,9 +287,11 @@ class Icon:
         finally:
             self._bus = None
             self._notification = 0
-            for path in (ITEM_PATH, MENU_PATH):
-                with suppress(Exception):  # it cannot tell a dead bus, and has forgotten it by then
-                    bus.unexport(path)
+            for interface in (self._item, self._menu):
+                # `unexport` does nothing on a dead bus, and a signal that cannot be sent there
+                # would not be sent on the next one either.
+                with suppress(Exception):
+                    ServiceInterface._remove_bus(interface, bus)
 
     def _all_pauses(self) -> Iterator[float]:
         return chain(self._pauses, repeat(self._pauses[-1]))
