@@ -55,10 +55,12 @@ class Use:
 def watcher(home: Path, environ: dict[str, str], *, tray: bool) -> Iterator[psutil.Process]:
     command = [sys.executable, "-P", "-m", "tfgpu_tray", "run", *([] if tray else ["--headless"])]
     environ = environ | {"HOME": str(home), "TFGPU_DATA_DIR": str(home / "data")}
-    process = subprocess.Popen(
-        command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    said = home / "said"
+    with said.open("w") as output:
+        process = subprocess.Popen(command, env=environ, stdout=output, stderr=output)
     try:
+        while not said.stat().st_size:  # its store is its own until it has started
+            time.sleep(0.01)
         yield psutil.Process(process.pid)
     finally:
         process.terminate()
@@ -90,8 +92,6 @@ def measure(count: int, minutes: float, *, tray: bool) -> bool:
 
             environ |= stack.enter_context(Desktop(home=home)).environ
         process = stack.enter_context(watcher(home, environ, tray=tray))
-        while not (home / "data" / "tfgpu.db").exists():
-            time.sleep(0.01)
         board = Board(open_database(home / "data"))
         scan = looked_at(board, count, settled=False)
         print(f"{count} environments: all looked at after {scan:.1f} s", flush=True)

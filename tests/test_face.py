@@ -40,15 +40,6 @@ class FakeMonitor:
         self.asked.append((*words, options))
 
 
-@pytest.fixture
-def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bus]:
-    bus = Bus(tmp_path)
-    bus.start()
-    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", bus.address)
-    yield bus
-    bus.kill()
-
-
 @pytest.fixture(scope="module")
 def artwork(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("artwork")

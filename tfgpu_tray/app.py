@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from tfgpu_tray.config import FILE, Config, load
 from tfgpu_tray.observe.look import Observer
-from tfgpu_tray.store.board import Standing
 from tfgpu_tray.survey import Survey
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from tfgpu_tray.installer.target import Wishes
     from tfgpu_tray.model import Environment
     from tfgpu_tray.repair.transaction import Telling, Workshop
-    from tfgpu_tray.store.board import Board
+    from tfgpu_tray.store.board import Board, Standing
     from tfgpu_tray.store.journal import Journal, Repair
     from tfgpu_tray.store.looks import Looks
 
@@ -110,6 +109,7 @@ class App:
 
     def standing(self) -> Standing:
         """What the watcher last saw, from the store alone."""
+        from tfgpu_tray.store.board import Standing
         from tfgpu_tray.store.locks import is_held, watcher_lock
 
         conditions = tuple(self.board.conditions())  # first: it says what a folder lacks

@@ -13,8 +13,9 @@ from PIL import Image
 
 from tests.fakes import FailingRunner, FakeRunner, failed, timed_out
 from tfgpu_tray.observe.child import Result, run
-from tfgpu_tray.tray.artwork import RING, SIZES, Artwork, CannotDraw, draw_all, stepped
+from tfgpu_tray.tray.artwork import RING, Artwork, CannotDraw, draw_all, stepped
 from tfgpu_tray.tray.drawing import draw
+from tfgpu_tray.tray.pixmap import SIZES
 from tfgpu_tray.tray.status import Status
 
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.tray.fake_host import until
-from tfgpu_tray.tray.healer import Healer, Outcome, read_outcome
+from tfgpu_tray.tray.healer import ActionOutcome, Healer, read_outcome
 
 TF, OTHER = Path("/envs/tf"), Path("/envs/other")
 
@@ -24,17 +24,17 @@ class Ward:
     """A healer whose program is *source*, and what it was told."""
 
     def __init__(self, folder: Path, source: str) -> None:
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[ActionOutcome] = []
         self.active: list[frozenset[Path]] = []  # when it was told
         program = folder / "program.py"
         program.write_text(source)
         self.healer = Healer((sys.executable, str(program)), folder / "logs", self._ended)
 
-    def _ended(self, outcome: Outcome) -> None:
+    def _ended(self, outcome: ActionOutcome) -> None:
         self.active.append(self.healer.active)
         self.outcomes.append(outcome)
 
-    def run(self, command: str = "repair", prefix: Path = TF) -> Outcome:
+    def run(self, command: str = "repair", prefix: Path = TF) -> ActionOutcome:
         assert self.healer.start(command, prefix)
         until(lambda: self.outcomes and not self.healer.active)
         return self.outcomes[-1]
@@ -59,7 +59,7 @@ print('{"state": "done", "after": {"headline": "%s sees a GPU", "verdict": "ok"}
 # ---- how it ends -------------------------------------------------------------------------------
 
 
-def said(content: object, stderr: str = "", command: str = "repair") -> Outcome:
+def said(content: object, stderr: str = "", command: str = "repair") -> ActionOutcome:
     return read_outcome(command, TF, json.dumps(content).encode(), stderr.encode())
 
 
@@ -105,7 +105,7 @@ AFTER = {"headline": "TensorFlow sees a GPU", "verdict": "ok"}
     ],
 )
 def test_what_the_program_said(content: object, state: str, text: str, verdict: str | None) -> None:
-    assert said(content) == Outcome(TF, "repair", state, text, verdict)
+    assert said(content) == ActionOutcome(TF, "repair", state, text, verdict)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_what_the_program_said(content: object, state: str, text: str, verdict: 
 )
 def test_a_crash_is_told_by_its_last_line(stderr: str, text: str) -> None:
     told = stderr.encode("utf-8", "surrogateescape")
-    assert read_outcome("undo", TF, b"", told) == Outcome(TF, "undo", "failed", text)
+    assert read_outcome("undo", TF, b"", told) == ActionOutcome(TF, "undo", "failed", text)
     assert read_outcome("undo", TF, b'{"state": "do', told).text == text
 
 
@@ -135,7 +135,7 @@ def test_the_program_is_told_what_to_do(tmp_path: Path) -> None:
 
 def test_a_refusal_is_told(tmp_path: Path) -> None:
     ward = Ward(tmp_path, """import sys; print('{"error": ["pip is at work"]}'); sys.exit(3)""")
-    assert ward.run() == Outcome(TF, "repair", "failed", "pip is at work")
+    assert ward.run() == ActionOutcome(TF, "repair", "failed", "pip is at work")
 
 
 def test_a_program_that_dies_is_told(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_program_that_dies_is_told(tmp_path: Path) -> None:
 
 
 def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
-    outcomes: list[Outcome] = []
+    outcomes: list[ActionOutcome] = []
     healer = Healer((str(tmp_path / "none"),), tmp_path / "logs", outcomes.append)
     assert healer.start("repair", TF)
     until(lambda: outcomes)
@@ -203,7 +203,7 @@ def test_whoever_is_told_may_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     told = threading.Event()
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
 
-    def fail(outcome: Outcome) -> None:
+    def fail(outcome: ActionOutcome) -> None:
         told.set()
         raise RuntimeError("full")
 

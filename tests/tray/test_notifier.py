@@ -24,6 +24,7 @@ from tfgpu_tray.tray.loop import LoopThread
 from tfgpu_tray.tray.notices import Notice
 from tfgpu_tray.tray.notifier import Notifier
 from tfgpu_tray.tray.status import Status
+from tfgpu_tray.tray.statusnotifier import BUS, call, close, connect
 
 TF, OTHER = Path("/envs/tf"), Path("/envs/other")
 LOST = Notice(
@@ -36,15 +37,6 @@ LOST = Notice(
     urgent=True,
 )
 QUICK = 0.5  # seconds that a service gets in tests of one that does not answer
-
-
-@pytest.fixture
-def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bus]:
-    bus = Bus(tmp_path)
-    bus.start()
-    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", bus.address)
-    yield bus
-    bus.kill()
 
 
 @pytest.fixture
@@ -260,6 +252,23 @@ def test_a_new_session_bus_is_found(bus: Bus, screen: Screen, desk: Desk) -> Non
     second = Notifications(bus.address, screen)
     assert desk.send() and len(screen.shown) == 1
     second.close()
+
+
+def test_a_lost_bus_takes_nothing_from_the_one_that_came(
+    bus: Bus, screen: Screen, desk: Desk
+) -> None:
+    first = Notifications(bus.address, screen)
+    assert desk.send()
+    bus.kill()
+    first.close()
+    bus.start()
+    at_once = time.monotonic()
+    connections = [desk.do(connect()) for _ in range(6)]  # one has the lost one's file number now
+    desk.clear()
+    for connection in connections:
+        assert desk.do(call(connection, BUS, "GetId")) is not None
+        desk.do(close(connection))
+    assert time.monotonic() - at_once < 2
 
 
 def test_a_refusal_is_no_success(service: Notifications, desk: Desk) -> None:

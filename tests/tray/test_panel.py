@@ -24,15 +24,6 @@ def is_dark(desktop: str = "XFCE") -> bool:
 
 
 @pytest.fixture
-def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bus]:
-    bus = Bus(tmp_path)
-    bus.start()
-    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", bus.address)
-    yield bus
-    bus.kill()
-
-
-@pytest.fixture
 def service(bus: Bus, request: pytest.FixtureRequest) -> Iterator[Service]:
     service = portal(bus.address, request.param)
     yield service

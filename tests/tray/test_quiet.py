@@ -36,15 +36,6 @@ def asked(environ: dict[str, str] | None = None, runner: Runner = NOBODY) -> str
 
 
 @pytest.fixture
-def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bus]:
-    bus = Bus(tmp_path)
-    bus.start()
-    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", bus.address)
-    yield bus
-    bus.kill()
-
-
-@pytest.fixture
 def service(bus: Bus) -> Iterator[Notifications]:
     service = Notifications(bus.address, Screen())
     yield service

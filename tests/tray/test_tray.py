@@ -23,10 +23,11 @@ from tfgpu_tray.store.board import Board, Silence
 from tfgpu_tray.store.database import open_database
 from tfgpu_tray.store.journal import Repair
 from tfgpu_tray.tray import notices
-from tfgpu_tray.tray.artwork import RING, Artwork, CannotDraw, Pixmap
-from tfgpu_tray.tray.healer import Outcome
+from tfgpu_tray.tray.artwork import RING, Artwork, CannotDraw
+from tfgpu_tray.tray.healer import ActionOutcome
 from tfgpu_tray.tray.items import Item, Menu
 from tfgpu_tray.tray.notices import Notice
+from tfgpu_tray.tray.pixmap import Pixmap
 from tfgpu_tray.tray.status import Status
 from tfgpu_tray.tray.tray import Hands, Tray, open_file, tomorrow
 from tfgpu_tray.tray.view import View
@@ -559,49 +560,49 @@ def test_starting_at_login_is_turned_over(desk: Desk) -> None:
     "outcome, title, buttons, event, told",
     [
         (
-            Outcome(TF, "repair", "done", "TensorFlow sees a GPU", "ok"),
+            ActionOutcome(TF, "repair", "done", "TensorFlow sees a GPU", "ok"),
             "tf is repaired",
             ("undo", "details"),
             "repair done: TensorFlow sees a GPU",
             notices.MENDED,
         ),
         (
-            Outcome(TF, "undo", "undone", "libcudnn.so.8 is missing", "broken"),
+            ActionOutcome(TF, "undo", "undone", "libcudnn.so.8 is missing", "broken"),
             "The repair of tf is taken back",
             ("details",),
             "the repair was taken back: libcudnn.so.8 is missing",
             notices.TAKEN_BACK,
         ),
         (
-            Outcome(TF, "repair", "nothing-to-do", "nothing is wrong", "ok"),
+            ActionOutcome(TF, "repair", "nothing-to-do", "nothing is wrong", "ok"),
             "Nothing to repair in tf",
             ("details",),
             "nothing to do: nothing is wrong",
             None,
         ),
         (
-            Outcome(TF, "repair", "rolled-back", "no better than before"),
+            ActionOutcome(TF, "repair", "rolled-back", "no better than before"),
             "tf could not be repaired",
             ("details",),
             "put back, nothing was changed in the end: no better than before",
             None,
         ),
         (
-            Outcome(TF, "repair", "stuck", "a file is locked"),
+            ActionOutcome(TF, "repair", "stuck", "a file is locked"),
             "tf could not be repaired",
             ("details",),
             "not everything could be put back: a file is locked",
             None,
         ),
         (
-            Outcome(TF, "undo", "failed", "pip is at work there"),
+            ActionOutcome(TF, "undo", "failed", "pip is at work there"),
             "The repair of tf could not be taken back",
             ("details",),
             "undo failed: pip is at work there",
             None,
         ),
         (
-            Outcome(TF, "repair", "failed", ""),
+            ActionOutcome(TF, "repair", "failed", ""),
             "tf could not be repaired",
             ("details",),
             "repair failed",
@@ -611,7 +612,7 @@ def test_starting_at_login_is_turned_over(desk: Desk) -> None:
 )
 def test_how_it_ended_is_told_once(
     desk: Desk,
-    outcome: Outcome,
+    outcome: ActionOutcome,
     title: str,
     buttons: tuple[str, ...],
     event: str,
@@ -636,7 +637,7 @@ def test_what_held_before_the_repair_is_not_told_after_it(desk: Desk) -> None:
     desk.repairs = (at_work(),)
     desk.settle(tray)
     desk.reason = None
-    tray.ended(Outcome(TF, "repair", "done", "TensorFlow sees a GPU", "ok"))
+    tray.ended(ActionOutcome(TF, "repair", "done", "TensorFlow sees a GPU", "ok"))
     desk.repairs = ()
     until(lambda: desk.sent)
     desk.settle(tray)
@@ -650,7 +651,7 @@ def test_what_held_before_the_repair_is_not_told_after_it(desk: Desk) -> None:
 def test_without_notifications_how_it_ended_is_in_the_history_only(desk: Desk) -> None:
     tray = desk.start(Config(notifications=Notifications(enabled=False)))
     desk.hold(LOST)
-    tray.ended(Outcome(TF, "repair", "failed", "pip is at work"))
+    tray.ended(ActionOutcome(TF, "repair", "failed", "pip is at work"))
     until(lambda: desk.events)
     desk.settle(tray)
     assert desk.sent == [] and desk.events == ["repair failed: pip is at work"]

@@ -11,25 +11,24 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from tfgpu_tray.model import Outcome
 from tfgpu_tray.observe.child import Runner, run
+from tfgpu_tray.tray.pixmap import SIZES, Pixmap, argb
 from tfgpu_tray.tray.status import Status
 
-SIZES = (16, 22, 24, 32, 48, 64)  # pixels
 RING = 24  # pictures of a full turn of the progress ring
 EMBLEM = 128  # pixels, for notifications
 SECONDS = 30.0  # for drawing everything, which takes half a second
-
-Pixmap = tuple[int, int, bytes]  # width, height, ARGB32 in network byte order
 
 
 class CannotDraw(Exception):
     """The pictures could not be drawn; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Artwork:
     """Pictures in *folder*, for a panel that is light, or *dark*."""
 
@@ -37,7 +36,7 @@ class Artwork:
     dark: bool = False
     runner: Runner = run
 
-    @property
+    @cached_property
     def place(self) -> Path:
         """Another one for each version of the drawing."""
         source = Path(__file__).with_name("drawing.py").read_bytes()
@@ -113,13 +112,7 @@ def _name(status: Status, progress: float | None) -> str:
 
 def draw_all(folder: Path, *, dark: bool) -> None:
     """In the child: every picture that the tray may show."""
-    from PIL import Image
-
     from tfgpu_tray.tray.drawing import draw, emblem
-
-    def argb(picture: Image.Image) -> bytes:
-        red, green, blue, alpha = picture.split()
-        return Image.merge("RGBA", (alpha, red, green, blue)).tobytes()
 
     folder.mkdir(parents=True)
     shown: list[tuple[Status, float | None]] = [(status, None) for status in Status]

@@ -18,7 +18,7 @@ from tfgpu_tray.tray.view import cut
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from tfgpu_tray.tray.artwork import Pixmap
+    from tfgpu_tray.tray.pixmap import Pixmap
 
 TITLE, MESSAGE, MESSAGE_TITLE = 127, 255, 63  # UTF-16 units that Windows' structures hold
 WM_QUERYENDSESSION, WM_ENDSESSION, WM_POWERBROADCAST = 0x0011, 0x0016, 0x0218

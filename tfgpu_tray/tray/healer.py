@@ -19,7 +19,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ActionOutcome:
     """How it ended."""
 
     prefix: Path
@@ -30,7 +30,9 @@ class Outcome:
 
 
 class Healer:
-    def __init__(self, command: tuple[str, ...], folder: Path, ended: Callable[[Outcome], None]):
+    def __init__(
+        self, command: tuple[str, ...], folder: Path, ended: Callable[[ActionOutcome], None]
+    ):
         """*ended* is called, in a thread of its own, when a repair or an undo has ended; until it
         returns, that counts as active."""
         self._command, self._folder, self._ended = command, folder, ended
@@ -67,7 +69,7 @@ class Healer:
             with self._lock:
                 self._active.discard(prefix)
 
-    def _carry_out(self, command: str, prefix: Path) -> Outcome:
+    def _carry_out(self, command: str, prefix: Path) -> ActionOutcome:
         words = [*self._command, command, "--env", str(prefix), "--yes", "--json"]
         out, err = self._files(prefix)
         try:
@@ -84,7 +86,9 @@ class Healer:
                 )
         except OSError as error:
             reason = error.strerror or str(error)
-            return Outcome(prefix, command, "failed", f"{command} could not be started: {reason}")
+            return ActionOutcome(
+                prefix, command, "failed", f"{command} could not be started: {reason}"
+            )
         with self._lock:
             self._processes.add(process.pid)
         process.wait()
@@ -99,7 +103,7 @@ class Healer:
         return self._folder / f"{name}.json", self._folder / f"{name}.log"
 
 
-def read_outcome(command: str, prefix: Path, stdout: bytes, stderr: bytes) -> Outcome:
+def read_outcome(command: str, prefix: Path, stdout: bytes, stderr: bytes) -> ActionOutcome:
     """What the command line said."""
     try:
         content = json.loads(stdout)
@@ -109,14 +113,14 @@ def read_outcome(command: str, prefix: Path, stdout: bytes, stderr: bytes) -> Ou
     if "state" not in said:
         problems = said.get("error") or stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
         why = "; ".join(problems) or "it ended without a word"
-        return Outcome(prefix, command, "failed", why.removeprefix("tfgpu-tray: "))
+        return ActionOutcome(prefix, command, "failed", why.removeprefix("tfgpu-tray: "))
     state, note = said["state"], said.get("note") or ""
     after = said.get("after") or {}
     if state == "nothing-to-do":
         reason = said.get("plan", {}).get("reason") or "nothing to do"
-        return Outcome(prefix, command, state, reason, said.get("before", {}).get("verdict"))
+        return ActionOutcome(prefix, command, state, reason, said.get("before", {}).get("verdict"))
     text = after.get("headline", "") if state in ("done", "undone") else note
-    return Outcome(prefix, command, state, text, after.get("verdict"))
+    return ActionOutcome(prefix, command, state, text, after.get("verdict"))
 
 
 def _apart() -> int:

@@ -10,9 +10,9 @@ from tfgpu_tray.model import Condition, Offer, Verdict
 from tfgpu_tray.store.board import Silence
 from tfgpu_tray.tray.items import SEPARATOR, MenuItem
 from tfgpu_tray.tray.view import View, clock, cut, headline
+from tfgpu_tray.words import MARKS
 
 WIDTH = 90  # characters of a menu entry
-MARKS = {Verdict.OK: "✓", Verdict.DEGRADED: "!", Verdict.BROKEN: "✗", Verdict.UNKNOWN: "?"}
 HISTORY = 10  # events in the menu; the rest is in the text
 LISTED = 15  # environments in the menu, the worst of them; the rest is in the text
 
@@ -76,7 +76,7 @@ def worst(view: View, count: int) -> list[Condition]:
 
 def _environment(view: View, condition: Condition, actions: Actions) -> MenuItem:
     verdict = condition.shown.verdict
-    title = f"{MARKS[verdict]} {view.name(condition.prefix)}: {verdict.value}"
+    title = f"{MARKS[verdict][0]} {view.name(condition.prefix)}: {verdict.value}"
     if view.is_ignored(condition):
         title = f"– {view.name(condition.prefix)}: {verdict.value}, ignored"
     return MenuItem(cut(title, WIDTH), submenu=list(_about(view, condition, actions)))

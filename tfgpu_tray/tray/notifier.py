@@ -19,6 +19,7 @@ from tfgpu_tray.tray.notices import Notice
 from tfgpu_tray.tray.status import Status
 
 if TYPE_CHECKING:
+    from dbus_fast.aio.message_bus import MessageBus
     from desktop_notifier import DesktopNotifier, Icon
 
 NAME = "TfGpu.Tray" if sys.platform == "win32" else "tfgpu-tray"  # there: an AppUserModelID
@@ -52,12 +53,8 @@ class Notifier:
         """Whether the desktop took it; False where there is no notification service."""
         try:
             async with asyncio.timeout(self._seconds), self._at_work:
-                try:
-                    await self._send(notice)
-                except Exception as error:  # of a session bus that was lost: there may be a new one
-                    log.debug("sending once more: %r", error)
-                    await self.close()
-                    await self._send(notice)
+                await self._forget_lost_bus()
+                await self._send(notice)
         except Exception as error:
             log.info("no notification could be sent: %r", error)
             await self.close()
@@ -68,19 +65,31 @@ class Notifier:
         """Take away what is shown of *prefix*; it is not true any more."""
         try:
             async with asyncio.timeout(self._seconds), self._at_work:
+                await self._forget_lost_bus()
                 await self._clear(prefix)
         except TimeoutError:
             log.info("a notification could not be taken away: no answer")
 
     async def close(self) -> None:
         """Leave the desktop; what is shown stays, and its buttons do nothing any more."""
-        service, self._service = self._service, None
+        bus = self._bus
+        self._service = None
         self._shown.clear()
-        bus = getattr(getattr(service, "_backend", None), "bus", None)
-        if bus is not None:  # on Linux; else its connection stays as long as this process
+        if bus is not None:  # else its connection stays as long as this process
             from tfgpu_tray.tray.statusnotifier import close
 
             await close(bus)
+
+    @property
+    def _bus(self) -> MessageBus | None:
+        """The service's, where it speaks D-Bus."""
+        bus: MessageBus | None = getattr(getattr(self._service, "_backend", None), "bus", None)
+        return bus
+
+    async def _forget_lost_bus(self) -> None:
+        """Writing to one would take dbus-fast's reader from whoever has its file number now."""
+        if self._bus is not None and not self._bus.connected:
+            await self.close()
 
     async def _send(self, notice: Notice) -> None:
         from desktop_notifier import Button, DesktopNotifier, Urgency

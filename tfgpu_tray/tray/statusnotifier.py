@@ -21,6 +21,8 @@ from dbus_fast.aio.message_bus import MessageBus
 from dbus_fast.annotations import DBusBool, DBusInt32, DBusObjectPath, DBusSignature, DBusStr
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_property, dbus_signal
 
+from tfgpu_tray.tray.pixmap import SIZES, Pixmap, argb
+
 if TYPE_CHECKING:  # Pillow takes 9 MB, which a program that brings pixmaps does not need
     from PIL.Image import Image
 
@@ -28,12 +30,10 @@ log = logging.getLogger("tfgpu_tray.tray.sni")
 
 ITEM_PATH = "/StatusNotifierItem"
 MENU_PATH = "/MenuBar"
-SIZES = (16, 22, 24, 32, 48, 64)  # pixels; panels scale the nearest one
 CALL_SECONDS = 5.0  # for one answer over the bus
 
 # dbus-fast cannot read `-> None` where annotations are strings.
 Nothing = Annotated[None, DBusSignature("")]
-Pixmap = tuple[int, int, bytes]  # width, height, ARGB32 in network byte order
 Picture: TypeAlias = "Image | Sequence[Image] | Sequence[Pixmap]"
 Pixmaps = Annotated[list[Pixmap], DBusSignature("a(iiay)")]
 ToolTip = Annotated[tuple[str, list[Pixmap], str, str], DBusSignature("(sa(iiay)ss)")]
@@ -90,14 +90,6 @@ def _scaled(picture: Image) -> list[Image]:
 
 def _converted(pictures: Iterable[Image]) -> list[Pixmap]:
     return [(p.width, p.height, argb(p.convert("RGBA"))) for p in pictures]
-
-
-def argb(picture: Image) -> bytes:
-    """The bytes of an RGBA picture in the order alpha, red, green, blue."""
-    from PIL import Image
-
-    red, green, blue, alpha = picture.split()
-    return Image.merge("RGBA", (alpha, red, green, blue)).tobytes()
 
 
 class StatusNotifierItem(ServiceInterface):
@@ -220,6 +212,8 @@ async def call(
     bus: MessageBus, peer: Peer, member: str, signature: str = "", *body: object
 ) -> list[Any] | None:
     """The answer's values; None if there was none: an error, no such peer, or no answer in time."""
+    if not bus.connected:  # writing would take the reader from whoever has its file number now
+        return None
     message = Message(
         destination=peer.name,
         path=peer.path,

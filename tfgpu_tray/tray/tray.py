@@ -22,12 +22,13 @@ from tfgpu_tray.config import Config
 from tfgpu_tray.model import Depth, Event
 from tfgpu_tray.store.board import Board, Silence
 from tfgpu_tray.tray import notices
-from tfgpu_tray.tray.artwork import Artwork, Pixmap, stepped
+from tfgpu_tray.tray.artwork import Artwork, stepped
 from tfgpu_tray.tray.backends import TrayIcon
-from tfgpu_tray.tray.healer import Healer, Outcome
+from tfgpu_tray.tray.healer import ActionOutcome, Healer
 from tfgpu_tray.tray.items import MenuItem
 from tfgpu_tray.tray.menu import build
 from tfgpu_tray.tray.notices import Notice
+from tfgpu_tray.tray.pixmap import Pixmap
 from tfgpu_tray.tray.status import Status
 from tfgpu_tray.tray.view import Shown, View, clock, icon
 
@@ -238,7 +239,7 @@ class Tray:
         """A button of a notification."""
         {"repair": self.repair, "undo": self.undo, "details": self.details}[button](prefix)
 
-    def ended(self, outcome: Outcome) -> None:
+    def ended(self, outcome: ActionOutcome) -> None:
         """A repair or an undo has ended; the healer counts it as active until this returns."""
         told = {"done": notices.MENDED, "undone": notices.TAKEN_BACK}.get(outcome.state)
         if told is not None:
@@ -281,7 +282,7 @@ class Tray:
         text = f"paused until {clock(until, self._clock())}" if until else "watching again"
         self._event("paused" if until else "resumed", text)
 
-    def _tell_outcome(self, outcome: Outcome) -> None:
+    def _tell_outcome(self, outcome: ActionOutcome) -> None:
         """One line after a repair, quiet when it went well; always with what it came to."""
         self._event(outcome.command, _sentence(outcome), outcome.prefix)
         self._hands.ask(Depth.STATIC, [outcome.prefix])
@@ -308,7 +309,7 @@ class Tray:
         self._board.append(Event(kind, prefix, text, self._clock()))
 
 
-def _sentence(outcome: Outcome) -> str:
+def _sentence(outcome: ActionOutcome) -> str:
     said = {
         "done": f"{outcome.command} done",
         "undone": "the repair was taken back",
