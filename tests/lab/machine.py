@@ -128,25 +128,25 @@ class Machine:
         )
 
 
-def tree_hash(root: Path) -> str:
-    """One hash of every name, mode, link and content under *root*."""
-    digest = hashlib.blake2b()
+def tree(root: Path) -> dict[str, str]:
+    """Everything under *root*: relative path → mode, and link target or hash of the content."""
+    found = {}
     for folder, folders, files in os.walk(root):
-        folders.sort()
-        for name in sorted((*folders, *files)):
+        for name in (*folders, *files):
             path = os.path.join(folder, name)
             status = os.lstat(path)
-            digest.update(f"{os.path.relpath(path, root)}\0{status.st_mode}\0".encode())
+            content = ""
             if os.path.islink(path):
-                digest.update(os.readlink(path).encode())
+                content = os.readlink(path)
             elif os.path.isfile(path):
                 key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
                 if key not in _CONTENT:
                     with open(path, "rb") as file:
-                        _CONTENT[key] = hashlib.file_digest(file, "blake2b").digest()
-                digest.update(_CONTENT[key])
-    return digest.hexdigest()
+                        _CONTENT[key] = hashlib.file_digest(file, "blake2b").hexdigest()
+                content = _CONTENT[key]
+            found[os.path.relpath(path, root)] = f"{status.st_mode:o} {content}"
+    return found
 
 
 # (device, inode, size, mtime) → hash: clones share the large files, which are read only once.
-_CONTENT: dict[tuple[int, int, int, int], bytes] = {}
+_CONTENT: dict[tuple[int, int, int, int], str] = {}

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.lab import Lab
-from tests.lab.machine import Machine, tree_hash
+from tests.lab.machine import Machine, tree
 from tests.lab.wheels import stub_wheel
 from tfgpu_tray.knowledge.cuda import cuda11_wheels
 
@@ -125,7 +125,7 @@ CASES = (
 def test_named_healed_and_undone(machine: Machine, tmp_path: Path, case: Case) -> None:
     prefix = machine.lab.article(tmp_path / "envs" / "tf")
     case.breaks(machine, prefix)
-    broken_tree = tree_hash(prefix)
+    broken_tree = tree(prefix)
 
     broken = machine.check(prefix)
     assert (broken.code, broken.primary, broken.gpus) == (2, case.cause, [])
@@ -137,18 +137,18 @@ def test_named_healed_and_undone(machine: Machine, tmp_path: Path, case: Case) -
     undone = machine.tool("undo", "--env", prefix, "--yes")
     assert undone.json["state"] == "undone", undone.json or undone.stderr
     assert undone.after.primary == case.cause
-    assert tree_hash(prefix) == broken_tree, "undo restores what was there"
+    assert tree(prefix) == broken_tree, "undo restores what was there"
 
 
 def test_a_dry_run_changes_nothing(machine: Machine, tmp_path: Path) -> None:
     prefix = machine.lab.article(tmp_path / "tf")
-    healthy = tree_hash(prefix)
+    healthy = tree(prefix)
     assert machine.check(prefix).gpus == GPU
-    assert tree_hash(prefix) == healthy, "neither does a check"
+    assert tree(prefix) == healthy, "neither does a check"
     take_numpy_2(machine, prefix)
     remove_cudnn(machine, prefix)
     delete_the_hook(machine, prefix)
-    before = tree_hash(prefix)
+    before = tree(prefix)
     planned = machine.tool("repair", "--env", prefix, "--dry-run")
     assert [step["chapter"] for step in planned.json["plan"]["steps"]] == [
         "tensorflow",
@@ -157,7 +157,7 @@ def test_a_dry_run_changes_nothing(machine: Machine, tmp_path: Path) -> None:
         "hooks",
     ]
     assert planned.json["plan"]["steps"][1]["download_mb"] is not None, "conda was asked"
-    assert tree_hash(prefix) == before
+    assert tree(prefix) == before
 
 
 # ---- what no step can mend ---------------------------------------------------------------------
@@ -187,13 +187,13 @@ def test_driver_faults_are_named_and_nothing_is_touched(
     else:
         config.touch()
     machine.driver.set(**fault)
-    before = tree_hash(prefix)
+    before = tree(prefix)
     found = machine.tool("check", "--env", prefix, "--config", config)
     assert (found.code, found.primary) == (code, cause), found.json or found.stderr
     repaired = machine.tool("repair", "--env", prefix, "--yes", "--config", config)
     assert repaired.json["state"] == "nothing-to-do"
     assert repaired.json["plan"]["guidance"]
-    assert tree_hash(prefix) == before
+    assert tree(prefix) == before
 
 
 def test_a_hanging_nvml_does_not_overrule_tensorflow(machine: Machine, tmp_path: Path) -> None:
@@ -214,15 +214,15 @@ def test_a_copy_in_the_user_site_is_taken_out_and_comes_back(
         prefix, "install", "--user", "--no-deps", "--force-reinstall", "tensorflow-cpu==2.10.1"
     )
     user_site = machine.home / ".local"
-    before = tree_hash(user_site), tree_hash(prefix)
+    before = tree(user_site), tree(prefix)
     found = machine.check(prefix)
     assert (found.code, found.primary, found.gpus) == (2, "multiple-tensorflow-shadowing", [])
     healed = machine.tool("repair", "--env", prefix, "--yes")
     assert (healed.code, healed.json.get("state")) == (0, "done"), healed.json or healed.stderr
     assert healed.after.gpus == GPU
-    assert tree_hash(prefix) == before[1], "the environment itself was sound"
+    assert tree(prefix) == before[1], "the environment itself was sound"
     machine.tool("undo", "--env", prefix, "--yes")
-    assert (tree_hash(user_site), tree_hash(prefix)) == before
+    assert (tree(user_site), tree(prefix)) == before
 
 
 def test_wheels_stand_in_for_conda(machine: Machine, tmp_path: Path) -> None:
@@ -249,19 +249,19 @@ def test_a_repair_that_does_not_help_leaves_no_trace(machine: Machine, tmp_path:
     hook = prefix / "etc/conda/activate.d/late.sh"
     library = "$CONDA_PREFIX/lib/libcudnn.so.8"
     hook.write_text(f'if [ -e "{library}" ]; then export CUDA_VISIBLE_DEVICES=-1; fi\n')
-    before = tree_hash(prefix)
+    before = tree(prefix)
     tried = machine.tool("repair", "--env", prefix, "--yes")
     assert (tried.code, tried.json["state"]) == (2, "rolled-back"), tried.json
     assert "no better" in tried.json["note"]
-    assert tree_hash(prefix) == before
+    assert tree(prefix) == before
 
 
 def test_a_package_manager_that_fails_leaves_no_trace(machine: Machine, tmp_path: Path) -> None:
     prefix = machine.lab.article(tmp_path / "tf")
     take_numpy_2(machine, prefix)
-    before = tree_hash(prefix)
+    before = tree(prefix)
     machine.extra = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""}
     tried = machine.tool("repair", "--env", prefix, "--yes")
     assert (tried.code, tried.json["state"]) == (2, "rolled-back")
     assert "numpy" in tried.json["note"]
-    assert tree_hash(prefix) == before
+    assert tree(prefix) == before

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.lab import Lab
-from tests.lab.machine import Machine, tree_hash
+from tests.lab.machine import Machine, tree
 from tests.lab.stubs import CUDA12
 
 GPU = ["/physical_device:GPU:0"]
@@ -25,7 +25,7 @@ def wheels(prefix: Path) -> Path:
 def test_the_trap_of_2_21_is_named_and_cured(machine: Machine, tmp_path: Path) -> None:
     """`tensorflow[and-cuda]==2.21.0` does not search nvidia/cusolver/lib."""
     prefix = machine.lab.tf221(tmp_path / "我的 venv")
-    trapped = tree_hash(prefix)
+    trapped = tree(prefix)
     found = machine.check(prefix)
     assert (found.code, found.primary, found.gpus) == (2, "pip-nvidia-libs-not-on-path", [])
     evidence = " ".join(found.environment.json["diagnoses"][0]["evidence"])
@@ -36,7 +36,7 @@ def test_the_trap_of_2_21_is_named_and_cured(machine: Machine, tmp_path: Path) -
     assert machine.check(prefix).environment.json["verdict"] == "ok"
     undone = machine.tool("undo", "--env", prefix, "--yes")
     assert undone.after.primary == "pip-nvidia-libs-not-on-path"
-    assert tree_hash(prefix) == trapped
+    assert tree(prefix) == trapped
 
 
 def test_each_missing_library_is_named(machine: Machine, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_hook_that_hides_the_wheels_is_set_aside(machine: Machine, tmp_path: P
     hook = prefix / "etc/conda/activate.d/zzz_project.sh"
     hook.write_text(f'export LD_LIBRARY_PATH="{old}:$LD_LIBRARY_PATH"\n')
     (prefix / "lib/python3.10/site-packages/tfgpu_tray_preload.pth").unlink()
-    hidden = tree_hash(prefix)
+    hidden = tree(prefix)
 
     found = machine.check(prefix)
     assert (found.code, found.primary, found.gpus) == (2, "activate-hook-harmful", [])
@@ -81,4 +81,4 @@ def test_a_hook_that_hides_the_wheels_is_set_aside(machine: Machine, tmp_path: P
     assert healed.after.gpus == GPU
     assert not hook.exists()
     machine.tool("undo", "--env", prefix, "--yes")
-    assert tree_hash(prefix) == hidden
+    assert tree(prefix) == hidden

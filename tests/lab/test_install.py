@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.lab import Lab
-from tests.lab.machine import Machine, tree_hash
+from tests.lab.machine import Machine, tree
 from tests.lab.wheels import stub_wheel
 from tfgpu_tray.knowledge.cuda import cuda11_wheels
 
@@ -45,10 +45,10 @@ def test_python_alone_becomes_a_visible_gpu(machine: Machine, tmp_path: Path) ->
     assert "GPU:0" in listed_by(prefix / "bin" / "python", machine.environ())
     assert "GPU:0" in activated(machine, prefix), "with the hook alone"
 
-    installed = tree_hash(prefix)
+    installed = tree(prefix)
     again = machine.tool("install", "--env", prefix, "--yes")
     assert (again.code, again.json["state"]) == (0, "nothing-to-do")
-    assert tree_hash(prefix) == installed, "the second run changes nothing"
+    assert tree(prefix) == installed, "the second run changes nothing"
 
     undone = machine.tool("undo", "--env", prefix, "--yes")
     assert undone.json["state"] == "undone"

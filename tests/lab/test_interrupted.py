@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.lab.lab import Lab
-from tests.lab.machine import REPOSITORY, Machine, tree_hash
+from tests.lab.machine import REPOSITORY, Machine, tree
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_a_killed_repair_is_put_back_once_pip_is_gone(machine: Machine, tmp_path
     prefix = machine.lab.article(tmp_path / "tf")
     machine.pip(prefix, "uninstall", "-y", "tensorflow")
     machine.pip(prefix, "install", "--no-deps", "tensorflow-cpu==2.10.1")
-    before = tree_hash(prefix)
+    before = tree(prefix)
     repair = subprocess.Popen(
         [sys.executable, "-m", "tests.lab.tool", machine.root, "repair", "--env", prefix, "--yes"],
         cwd=REPOSITORY,
@@ -62,7 +62,7 @@ def test_a_killed_repair_is_put_back_once_pip_is_gone(machine: Machine, tmp_path
 
     nothing = machine.tool("undo", "--yes")
     assert "was put back" in nothing.stderr
-    assert tree_hash(prefix) == before
+    assert tree(prefix) == before
     healed = machine.tool("repair", "--env", prefix, "--yes")
     assert (healed.code, healed.json["state"]) == (0, "done")
 

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.fakes import (
@@ -131,6 +131,7 @@ secret_words = st.sampled_from(
 )
 
 
+@example(("uv", "pip"), [("-p",), ("-Ui", f"https://host/{SECRET}")])
 @given(
     st.sampled_from([(), ("pip",), ("python", "-m", "pip"), ("uv", "pip")]),
     st.lists(plain_words.map(lambda w: (w,)) | secret_words, max_size=6),

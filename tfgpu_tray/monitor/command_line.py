@@ -14,7 +14,8 @@ WHEELS = frozenset({"pip", "uv", "poetry", "pdm"})
 MANAGERS = CONDA_FAMILY | WHEELS | {OURS}
 WIDTH = 120  # characters of a command line that are shown
 
-_LAUNCHER = re.compile(r"^(python[\d.]*w?|pypy[\d.]*|sudo|env|nohup|nice|time|exec)$")
+_LAUNCHER = re.compile(r"^(python[\d.]*w?|pypy[\d.]*|pyw?|sudo|env|nohup|nice|time|exec|cmd)$")
+_SWITCH = re.compile(r"-|/[a-z]$", re.IGNORECASE)  # of a launcher: `-3.10` of py, `/c` of cmd
 # Options that are not shown. Of the first ones only themselves, of the others the value, too.
 _NOISE = re.compile(
     r"-(y|qq?|v+)$|--(yes|quiet|verbose|json|no-(input|interaction|color|cache|cache-dir|progress"
@@ -27,6 +28,8 @@ _VALUED = re.compile(
 _CONDA_VALUED = frozenset(["-p", "--prefix", "-n", "--name", "--root-prefix"])
 _SECRET = ("--index-url", "--extra-index-url", "--default-index", "--index", "--token", "--proxy")
 _SECRET_WORD = re.compile(r"token|passw|secret|auth|credential|api-?key|username", re.IGNORECASE)
+# URLs whose last part names what is installed; of any other, it may be a key to an index.
+_NAMING_URL = re.compile(r"^(git|hg|svn|bzr)\+|\.(whl|zip|tgz|tar\.\w+|conda)([@#]|$)")
 # What stands behind these, or behind no option, is what the user asked for.
 _BEFORE_A_NAME = re.compile(
     r"-[Ue]$|--(upgrade|user|force-reinstall|no-deps|pre|editable)$|[^-]", re.DOTALL
@@ -84,7 +87,7 @@ def parse(words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
             return inner if inner[0] else (name, arguments)
         if word in ("-X", "-W"):
             place += 1
-        elif not (_LAUNCHER.match(name) or word.startswith("-") or "=" in word):
+        elif not (_LAUNCHER.match(name) or _SWITCH.match(word) or "=" in word):
             break
         place += 1
     return "", ()
@@ -104,12 +107,12 @@ def _run_by_conda(arguments: tuple[str, ...]) -> Iterator[str]:
 
 
 def _program(word: str) -> str:
-    """`/envs/tf/bin/pip3.10`, `…/pip/__main__.py` and `pip.exe` are all pip."""
+    """`/envs/tf/bin/pip3.10`, `…/pip/__main__.py` and `Scripts\\pip.exe` are all pip."""
     parts = re.split(r"[\\/]", word)
     last = (
         parts[-2] if parts[-1] in ("__main__.py", "__pip-runner__.py") and parts[1:] else parts[-1]
     )
-    name = re.sub(r"(\.exe|-script\.pyw?)$", "", last.lower()).replace("tfgpu_tray", OURS)
+    name = re.sub(r"(\.(exe|bat|cmd)|-script\.pyw?)$", "", last.lower()).replace("tfgpu_tray", OURS)
     return "pip" if re.match(r"^pip[\d.]*$", name) else name
 
 
@@ -140,6 +143,8 @@ def _shown(word: str) -> str:
     if secret or "@" in host or (url and ("?" in rest or "/t/" in rest)):
         return ""
     if url or re.match(r"^([\\/]|[A-Za-z]:[\\/])", word):
+        if url and not _NAMING_URL.search(word):
+            return ""
         word = "…/" + re.split(r"[\\/]", word.rstrip("\\/"))[-1]
     word = word.encode("utf-8", "replace").decode().replace("`", "'")
     return "".join(c if c.isprintable() else " " for c in word).strip()
