@@ -139,14 +139,22 @@ def tree(root: Path) -> dict[str, str]:
             if os.path.islink(path):
                 content = os.readlink(path)
             elif os.path.isfile(path):
-                key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-                if key not in _CONTENT:
-                    with open(path, "rb") as file:
-                        _CONTENT[key] = hashlib.file_digest(file, "blake2b").hexdigest()
-                content = _CONTENT[key]
+                content = _content(path, status)
             found[os.path.relpath(path, root)] = f"{status.st_mode:o} {content}"
     return found
 
 
-# (device, inode, size, mtime) → hash: clones share the large files, which are read only once.
+def _content(path: str, status: os.stat_result) -> str:
+    key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    if key in _CONTENT:
+        return _CONTENT[key]
+    with open(path, "rb") as file:
+        content = hashlib.file_digest(file, "blake2b").hexdigest()
+    if status.st_nlink > 1 and status.st_size > 1_000_000:
+        _CONTENT[key] = content
+    return content
+
+
+# (device, inode, size, mtime) → hash: clones share the large files, which are read only once. Not
+# so the small ones: their inode is soon another's, and packages give many the same size and time.
 _CONTENT: dict[tuple[int, int, int, int], str] = {}
