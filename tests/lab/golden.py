@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -86,6 +87,8 @@ def article(prefix: Path, conda: Path) -> None:
     wanted = ("cudatoolkit=11.2", "cudnn=8.1.0")
     _conda(conda, "install", "-p", prefix, "-c", "conda-forge", *wanted)
     _pip_install(prefix, TF_210)
+    # C++ headers, a third of all files: no test needs them, and every clone and copy would pay.
+    shutil.rmtree(prefix / "lib/python3.10/site-packages/tensorflow/include")
     hook = prefix / "etc" / "conda" / "activate.d" / "env_vars.sh"
     hook.parent.mkdir(parents=True)
     hook.write_text(HOOK, encoding="utf-8")
