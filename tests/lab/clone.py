@@ -8,7 +8,7 @@ import shlex
 import shutil
 from pathlib import Path
 
-__all__ = ["clone_environment"]
+__all__ = ["clone_environment", "copy_tree"]
 
 #: Larger files are libraries and data, which programs replace rather than write into.
 SHARED_SIZE = 64 * 1024
@@ -28,11 +28,12 @@ def clone_environment(source: Path, target: Path) -> None:
     activate files, pyvenv.cfg and conda's history are rewritten for the new path.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    _copy_tree(str(source), str(target))
+    copy_tree(str(source), str(target))
     _relocate(source, target)
 
 
-def _copy_tree(source: str, target: str) -> None:
+def copy_tree(source: str, target: str) -> None:
+    """Copies a folder to `target`, which must not exist; large files and bytecode are linked."""
     # os.scandir: thousands of files are looked at, and this is most of a test's set-up time
     os.mkdir(target)
     with os.scandir(source) as entries:
@@ -41,7 +42,7 @@ def _copy_tree(source: str, target: str) -> None:
             if entry.is_symlink():
                 os.symlink(os.readlink(entry.path), destination)
             elif entry.is_dir():
-                _copy_tree(entry.path, destination)
+                copy_tree(entry.path, destination)
             elif entry.name.endswith(".pyc") or entry.stat().st_size >= SHARED_SIZE:
                 _link(entry.path, destination)
             else:

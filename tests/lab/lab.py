@@ -96,13 +96,18 @@ class Lab:
         return (self._channels / "conda-forge").as_uri()
 
     @cached_property
+    def standin(self) -> Path:
+        """A folder with the stand-in's code."""
+        return self._part("standin", tuple(_sources("conda_standin")), _copy_standin)
+
+    @cached_property
     def conda(self) -> Path:
         """The stand-in's command, of an installation that is shared: its base is not for tests."""
         return self.conda_root(self.cache / "condaroot")
 
     def conda_root(self, root: Path) -> Path:
         """Writes an installation of the stand-in to `root` and returns its conda command."""
-        code = self._part("standin", tuple(_sources("conda_standin")), _copy_standin)
+        code = self.standin
         run = (
             f"import sys; sys.path.insert(0, {str(code)!r}); "
             "from conda_standin.cli import run; run(sys.argv[1:])"

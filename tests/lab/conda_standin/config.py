@@ -6,7 +6,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import yaml
 
@@ -51,7 +52,7 @@ class Config:
             message = f"HTTP 000 CONNECTION FAILED for url <{url}>\nThe lab has no network.\n"
             details = {"url": url, "status_code": "000", "reason": "CONNECTION FAILED"}
             raise CondaError("CondaHTTPError", message, details)
-        if not Path(unquote(parts.path), "noarch", "repodata.json").is_file():
+        if not Path(url2pathname(parts.path), "noarch", "repodata.json").is_file():
             message = (
                 f"HTTP 404 NOT FOUND for channel {name} <{url}>\n\n"
                 "The channel is not accessible or is invalid.\n"

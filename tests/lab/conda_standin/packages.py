@@ -15,7 +15,7 @@ from rattler.virtual_package import VirtualPackage, VirtualPackageOverrides
 
 from .config import Config
 from .errors import CondaError, conflicts_with_pins, not_in_channels, not_in_prefix
-from .prefix import Prefix, Record
+from .prefix import SUBDIR, Prefix, Record
 
 __all__ = [
     "Transaction",
@@ -27,7 +27,7 @@ __all__ = [
     "plan_remove",
 ]
 
-PLATFORMS = (Subdir("linux-64"), Subdir("noarch"))
+PLATFORMS = (Subdir(SUBDIR), Subdir("noarch"))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,9 +14,12 @@ from typing import Any
 
 from .errors import CondaError
 
-__all__ = ["VERSION", "Prefix", "known_environments"]
+__all__ = ["SUBDIR", "VERSION", "Prefix", "known_environments"]
 
 VERSION = "26.7.0"
+
+#: The platform that packages are for; as with conda, CONDA_SUBDIR overrules this machine's own.
+SUBDIR = os.environ.get("CONDA_SUBDIR") or ("win-64" if sys.platform == "win32" else "linux-64")
 
 Record = dict[str, Any]  # a file of conda-meta, which is conda's own schema
 
@@ -88,7 +92,8 @@ class Prefix:
     def pip_packages(self) -> dict[str, str]:
         """name → version of what pip installed and conda has no record of."""
         found: dict[str, str] = {}
-        for folder in self.path.glob("lib/python3*/site-packages/*.dist-info"):
+        pattern = "Lib" if SUBDIR.startswith("win") else "lib/python3*"
+        for folder in self.path.glob(f"{pattern}/site-packages/*.dist-info"):
             name, _, version = folder.name.removesuffix(".dist-info").rpartition("-")
             found[re.sub(r"[-_.]+", "-", name).lower()] = version
         return {name: version for name, version in found.items() if name not in self.records()}

@@ -13,7 +13,7 @@ from rattler.virtual_package import VirtualPackage, VirtualPackageOverrides
 
 from .config import Config
 from .packages import Transaction, distribution
-from .prefix import VERSION, Prefix, Record, known_environments
+from .prefix import SUBDIR, VERSION, Prefix, Record, known_environments
 
 __all__ = ["actions", "info", "listing", "print_explicit", "print_json", "summary"]
 
@@ -127,7 +127,7 @@ def print_explicit(prefix: Prefix, hash_name: str | None) -> None:
     """`conda list --explicit`, with "md5" or "sha256" after each URL where asked for."""
     print("# This file may be used to create an environment using:")
     print("# $ conda create --name <env> --file <this file>")
-    print(f"# platform: linux-64\n# created-by: conda {VERSION}\n@EXPLICIT")
+    print(f"# platform: {SUBDIR}\n# created-by: conda {VERSION}\n@EXPLICIT")
     for record in prefix.records().values():
         print(record["url"] + (f"#{record[hash_name]}" if hash_name else ""))
 
@@ -164,7 +164,7 @@ def info(config: Config, argv: Sequence[str]) -> Fields:
             if prefix.exists()
         },
         "channels": config.urls(config.channels),
-        "platform": "linux-64",
+        "platform": SUBDIR,
         "virtual_pkgs": [
             [str(package.name.normalized), str(package.version), str(package.build_string)]
             for package in generic
