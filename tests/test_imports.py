@@ -27,7 +27,7 @@ ORDER: tuple[frozenset[str], ...] = tuple(
         "model",
         "knowledge",
         "observe diagnose",
-        "examine config",
+        "examine config subsystem",
         "store",
         "survey installer",
         "repair",
@@ -130,6 +130,8 @@ BEYOND_THE_STANDARD_LIBRARY = {
     "tensorflow_probe.py": {"tensorflow"},
     "compute_probe.py": {"tensorflow"},
     "loader_probe.py": set[str](),
+    "dll_probe.py": set[str](),
+    "wsl_probe.py": set[str](),
 }
 
 
@@ -155,7 +157,7 @@ def test_a_probe_is_written_in_python_3_7(probe: Path) -> None:
 
 
 def test_the_loader_probe_runs_under_every_python(tmp_path: Path) -> None:
-    request = json.dumps({"sonames": [], "runpath": [], "legacy_rpath": False, "libcuda": True})
+    request = json.dumps({"names": [], "driver": True, "runpath": [], "legacy_rpath": False})
     for python in every_python():
         done = subprocess.run(
             [python, PROBES / "loader_probe.py", request],

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum, IntEnum, StrEnum
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 
@@ -73,6 +73,38 @@ class Outcome(StrEnum):
 # ---- the machine -----------------------------------------------------------------------------
 
 
+class Pending(StrEnum):
+    """What on Windows waits for a restart."""
+
+    NVIDIA_DRIVER = "NVIDIA driver"  # files of it are to be replaced or removed
+    WINDOWS_UPDATE = "Windows Update"
+    SERVICING = "component servicing"  # parts of Windows were added or removed
+
+
+@dataclass(frozen=True, slots=True)
+class WslGpu:
+    """How far the driver of Windows reaches into one WSL distribution, seen from inside."""
+
+    device: bool | None = None  # /dev/dxg, through which WSL 2 passes the GPU on
+    driver: bool | None = None  # libcuda.so.1 of the driver of Windows, in /usr/lib/wsl/lib
+    linux_driver: tuple[str, ...] = ()  # packages and files of an NVIDIA driver for Linux
+    libcuda: str | None = None  # the libcuda.so.1 that a program gets; "" when none opens
+    libcuda_error: str | None = None
+    cuinit: int | None = None  # result of cuInit(0), 0 is success
+
+
+@dataclass(frozen=True, slots=True)
+class WslDistribution:
+    """One distribution, seen from Windows."""
+
+    name: str
+    version: int  # 1 or 2
+    default: bool = False
+    running: bool | None = None
+    gpu: WslGpu | None = None  # None: not looked into
+    error: str | None = None  # why a look inside failed
+
+
 @dataclass(frozen=True, slots=True)
 class Host:
     system: str  # "linux", "windows", "darwin"
@@ -82,9 +114,13 @@ class Host:
     glibc: str | None = None
     windows_build: int | None = None
     wsl: int | None = None  # 1 or 2 inside WSL
+    wsl_gpu: WslGpu | None = None  # inside WSL
+    wsl_installed: bool | None = None  # on Windows
+    wsl_distributions: tuple[WslDistribution, ...] | None = None  # on Windows, of this user
     container: str | None = None
     nvidia_devices: int | None = None  # NVIDIA display controllers on the PCI bus
     avx: bool | None = None
+    reboot_pending: tuple[str, ...] | None = None  # `Pending` on Windows, where it can be told
     notes: tuple[str, ...] = ()
 
 
@@ -105,12 +141,13 @@ class Driver:
     probe: Outcome
     version: str | None = None  # the user-space driver
     kernel_module: str | None = None  # the loaded module
-    library_version: str | None = None  # of the driver files on disk, without loading them
+    library_version: str | None = None  # of the driver that is installed, without loading it
     cuda: str | None = None  # newest CUDA the driver supports, not an installed toolkit
     gpus: tuple[Gpu, ...] | None = None
     nvml_error: int | None = None
     nvml_error_text: str | None = None
     library: str | None = None  # path of libnvidia-ml / nvml.dll, where known
+    files: tuple[str, ...] | None = None  # Windows: those of nvcuda.dll and nvml.dll that are there
     notes: tuple[str, ...] = ()
 
 
@@ -129,10 +166,18 @@ class Environment:
     user_site: Path | None = None  # None when this environment never looks there
     found_by: str = ""
     pin: str | None = None  # the TensorFlow specifier the configuration asks for, e.g. "==2.10.*"
+    distribution: str | None = None  # the WSL distribution it lies in, seen from Windows
+    packaged_python: bool = False  # Microsoft Store's Python: PATH is not searched for DLLs
 
     @property
     def name(self) -> str:
         return self.prefix.name
+
+    def typed(self, path: Path) -> str:
+        """*path* of this environment as one types it where the environment lives."""
+        if self.distribution is None:
+            return str(path)
+        return "/" + "/".join(PureWindowsPath(path).parts[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +242,7 @@ EMPTY_ENTRY = "leaves an empty entry"  # how the one harmless problem of a hook 
 
 @dataclass(frozen=True, slots=True)
 class HookScript:
-    """One script of etc/conda/activate.d, read as text."""
+    """One script of etc/conda/activate.d, read as text. The loader path is PATH on Windows."""
 
     path: Path
     shell: str  # "posix", "fish", "csh", "cmd", "powershell"
@@ -207,6 +252,7 @@ class HookScript:
     folders: tuple[str, ...] = ()  # the folders it names for the loader path
     masks_gpu: bool = False  # sets CUDA_VISIBLE_DEVICES to nothing or -1
     problems: tuple[str, ...] = ()
+    stray: bool = False  # lies at a drive's root, where no activation reads it
 
     @property
     def unreadable(self) -> tuple[str, ...]:
@@ -248,7 +294,7 @@ class LibraryState(StrEnum):
 class Library:
     """One shared library this TensorFlow opens by name."""
 
-    soname: str
+    soname: str  # on Windows the DLL's file name
     state: LibraryState
     path: str | None = None  # what the loader takes, or trips over
     candidates: tuple[str, ...] = ()  # every file of that name on disk
@@ -323,10 +369,20 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """One of several ways to a GPU, where a person has to choose."""
+
+    title: str  # "Back to TensorFlow 2.10"
+    costs: str  # what it asks for: versions, downloads, a restart
+    steps: tuple[str, ...] = ()  # by hand; empty where a repair goes this way
+
+
+@dataclass(frozen=True, slots=True)
 class Remedy:
     title: str
     steps: tuple[str, ...] = ()
     safety: str = "guided"  # "reversible", "guided", "reboot" or "none"
+    ways: tuple[Way, ...] = ()  # where there is a choice; a repair goes the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,6 +423,7 @@ class Offer:
     title: str  # "Install a TensorFlow of the right range"
     steps: tuple[str, ...] = ()
     download_mb: int | None = None  # None: not known
+    instead: tuple[str, ...] = ()  # other ways, which a person would go by hand
 
 
 @dataclass(frozen=True, slots=True)

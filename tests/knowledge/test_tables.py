@@ -19,12 +19,14 @@ from tfgpu_tray.knowledge.cuda import (
     cuda11_wheels,
     cuda_error,
     driver_floor,
+    needs_zlibwapi,
     nvml_error,
     older,
 )
 from tfgpu_tray.knowledge.log_lines import signs, worth_keeping
 from tfgpu_tray.knowledge.providers import conda_build_has_gpu, gpu_kind, providers
 from tfgpu_tray.knowledge.releases import (
+    NATIVE_WINDOWS_LAST,
     download_mb,
     installs_soundly,
     known_fault,
@@ -38,7 +40,7 @@ FOLDER = Path(knowledge.__file__).parent
 SERIES = sorted(table("tensorflow")["release"], key=Version)
 PLACEHOLDERS = {
     *("prefix", "python", "tensorflow", "requirements", "libraries", "channel", "hook"),
-    *("driver", "user_site"),
+    *("driver", "user_site", "fresh", "distribution"),
 }
 CHAPTERS = {"tensorflow", "cuda", "hooks"}
 
@@ -71,6 +73,8 @@ def test_every_release_answers_in_full(series: str) -> None:
     assert any(s.startswith("libcudart.so.") for s in found.libs)
     assert any(s.startswith("libcudnn.so.") for s in found.libs)
     assert driver_floor(found.cuda, "linux") and driver_floor(found.cuda, "windows")
+    assert found.opened_on("linux") == found.libs and found.opened_on("windows") == found.dlls
+    assert bool(found.dlls) is found.windows_gpu is (Version(series) <= NATIVE_WINDOWS_LAST)
     for text in found.extra_requirements:
         Requirement(text)
     named = (found.gpu_none, found.gpu_broken, found.gpu_works)
@@ -84,7 +88,8 @@ def test_every_library_of_a_release_is_a_known_component(series: str) -> None:
     assert found is not None
     known = table("cuda")["soname"]
     others = {"libnvidia-ml.so.1"}
-    assert {s for s in found.libs if component(s) not in known} <= others
+    opened = (*found.libs, *found.dlls)
+    assert {s for s in opened if component(s) not in known} <= others
 
 
 @pytest.mark.parametrize("series", SERIES)
@@ -141,6 +146,8 @@ def test_the_size_of_every_release_is_known(found: object) -> None:
 
 def test_a_size_that_is_not_known_is_none() -> None:
     assert download_mb("numpy<2") is None and download_mb("tensorflow==9.9.9") is None
+    assert download_mb("numpy<2", "windows") is None
+    assert download_mb("tensorflow==2.10.1", "windows") == 456
 
 
 # ---- CUDA --------------------------------------------------------------------------------------
@@ -166,6 +173,15 @@ def test_the_wheels_bring_every_library_of_the_releases_they_stand_in_for() -> N
         assert download_mb(wheel.requirement) is not None
 
 
+def test_the_same_wheels_bring_every_dll_on_windows() -> None:
+    wheels = cuda11_wheels("windows")
+    brought = {name for wheel in wheels for name in wheel.dlls}
+    for found in releases():
+        if Version("2.5") <= Version(found.series) <= Version("2.10"):
+            assert set(found.dlls) == brought, found.series
+    assert "nvidia-cudnn-cu11==8.9.5.29" in [wheel.requirement for wheel in wheels]
+
+
 @pytest.mark.parametrize(
     "cuda, system, floor",
     [
@@ -188,10 +204,25 @@ def test_driver_versions_are_compared_as_versions() -> None:
     assert older("unknown", "450.80.02") is None
 
 
+@pytest.mark.parametrize(
+    "cudnn, needed",
+    [
+        *(("8.1.0.77", False), ("8.2.4", False), ("8.3.0", True), ("8.9.5.29", True)),
+        *(("9.1.1", True), ("9.2.0", False), ("unknown", None)),
+    ],
+)
+def test_which_cudnn_needs_a_helper_on_windows(cudnn: str, needed: bool | None) -> None:
+    assert needs_zlibwapi(cudnn) is needed
+
+
 def test_components_of_libraries() -> None:
     assert component("libcudart.so.11.0") == "cudart"
     assert component("libcublasLt.so.12") == "cublasLt"
     assert component("libmine.so.3") == "mine"
+    assert component("cudnn64_8.dll") == "cudnn"
+    assert component("cublasLt64_11.dll") == "cublasLt"
+    assert component("cupti64_112.dll") == "cupti"
+    assert component("zlibwapi.dll") == "zlibwapi"
 
 
 # ---- errors ------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 
 from tests.needs import tool
 from tfgpu_tray.model import Outcome
-from tfgpu_tray.observe.child import OUTPUT_LIMIT, Result, run
+from tfgpu_tray.observe.child import OUTPUT_LIMIT, Result, _outcome, decoded, run
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="uses a POSIX shell")
 
@@ -148,3 +148,39 @@ def test_progress_of_a_child_that_hangs_ends_at_the_deadline() -> None:
 def test_an_unknown_signal_has_a_name_too() -> None:
     result = Result(Outcome.CRASHED, -(signal.NSIG + 5), "", "", 0)
     assert result.how_it_ended == f"was ended by signal {signal.NSIG + 5}"
+
+
+# ---- what Windows does differently ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "code, outcome, ended",
+    [
+        (0xC0000005, Outcome.CRASHED, "was ended by exception 0xC0000005 (access violation)"),
+        (0xC000001D, Outcome.CRASHED, "was ended by exception 0xC000001D (illegal instruction)"),
+        (0xC0000999, Outcome.CRASHED, "was ended by exception 0xC0000999"),
+        (0xFFFFFFFF, Outcome.FAILED, "ended with exit status 4294967295"),
+        (1, Outcome.FAILED, "ended with exit status 1"),
+    ],
+)
+def test_an_exception_is_a_crash_with_a_name(code: int, outcome: Outcome, ended: str) -> None:
+    assert _outcome(code) is outcome
+    assert Result(outcome, code, "", "", 0).how_it_ended == ended
+
+
+@pytest.mark.parametrize(
+    "raw, text",
+    [
+        ("käse 用户".encode(), "käse 用户"),
+        ("käse".encode()[:2], "k"),  # stopped within a character
+        ("适用于 Linux\r\n的子系统\r\n".encode("utf-16-le"), "适用于 Linux\r\n的子系统\r\n"),
+        (b"A=1\0B=2\0", "A=1\0B=2\0"),
+    ],
+)
+def test_what_programs_print_is_read_in_their_encoding(raw: bytes, text: str) -> None:
+    assert decoded(raw) == text
+
+
+def test_the_code_page_of_the_console_is_the_last_resort(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tfgpu_tray.observe.child.OEM", "gbk")
+    assert decoded("'用户' 不是内部或外部命令".encode("gbk")) == "'用户' 不是内部或外部命令"

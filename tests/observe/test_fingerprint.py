@@ -19,8 +19,11 @@ from tests.fakes import (
     site_of,
     write,
 )
+from tests.observe.windows_prefix import conda as windows_conda
+from tests.observe.windows_prefix import dll, seen
 from tfgpu_tray.model import Environment
 from tfgpu_tray.observe.fingerprint import fingerprint
+from tfgpu_tray.observe.layout import WINDOWS
 
 
 @pytest.fixture
@@ -112,3 +115,35 @@ def test_it_is_sixteen_hexadecimal_digits(tmp_path: Path) -> None:
 def test_names_that_are_not_text_do_no_harm(environment: Environment) -> None:
     os.mkdir(os.fsencode(site_of(environment.prefix)) + b"/\xff-1.dist-info")
     assert len(of(environment)) == 16
+
+
+# ---- on Windows ----------------------------------------------------------------------------------
+
+
+def on_windows(prefix: Path, path: str = "") -> str:
+    return fingerprint(seen(prefix), "531.79", {"PATH": path}, WINDOWS)
+
+
+WINDOWS_CHANGES: dict[str, Callable[[Path], object]] = {
+    "a library of conda's": lambda p: dll(p / "Library/bin/cudart64_110.dll"),
+    "an nvidia wheel's folder": lambda p: dll(p / "Lib/site-packages/nvidia/cudnn/bin/a.dll"),
+    "a hook": lambda p: hook(p, "a.bat", "set A=1"),
+    "a leftover": lambda p: write(p / "Lib/site-packages/~ensorflow/x"),
+    "a record": lambda p: record(p, "cudnn", "8.1.0.77", "h_0"),
+    "cuDNN put on PATH": lambda p: dll(p.parent / "cuda/cudnn64_8.dll"),
+}
+
+
+@pytest.mark.parametrize("name", WINDOWS_CHANGES)
+def test_it_changes_on_windows_with(name: str, tmp_path: Path) -> None:
+    prefix = windows_conda(tmp_path / "tf")
+    path = f"{tmp_path}/cuda"
+    before = on_windows(prefix, path)
+    WINDOWS_CHANGES[name](prefix)
+    assert on_windows(prefix, path) != before
+
+
+def test_folders_of_path_without_cuda_do_not_matter(tmp_path: Path) -> None:
+    prefix = windows_conda(tmp_path / "tf")
+    dll(tmp_path / "tools" / "zlib1.dll")
+    assert on_windows(prefix) == on_windows(prefix, f"{tmp_path}/tools;{tmp_path}/none")

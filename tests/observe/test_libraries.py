@@ -252,9 +252,7 @@ def test_a_probe_that_could_not_look_without_activation_claims_nothing(
 
 def test_the_probe_says_what_it_knows_before_the_end(environment: Environment) -> None:
     probe = Path(libraries.__file__).parent / "probes" / "loader_probe.py"
-    request = json.dumps(
-        {"sonames": [CUDART], "runpath": [], "legacy_rpath": False, "libcuda": True}
-    )
+    request = json.dumps({"names": [CUDART], "driver": True, "runpath": [], "legacy_rpath": False})
     done = subprocess.run([sys.executable, probe, request], capture_output=True, text=True)
     lines = done.stdout.splitlines()
     assert done.returncode == 0 and CUDART in lines[0] and lines[-1] == '@tfgpu {"stage": "done"}'

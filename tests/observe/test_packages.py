@@ -235,3 +235,26 @@ def test_files_without_a_record_shadow(environment: Environment, site: Path, use
     write(user / "tensorflow" / "__init__.py")
     distribution(site, "tensorflow", "2.10.1", files=["tensorflow/__init__.py"])
     assert seen(environment).shadowing == (str(user / "tensorflow"),)
+
+
+# ---- on Windows ----------------------------------------------------------------------------------
+
+
+def test_what_brings_tensorflow_in_comes_before_what_has_its_code(tmp_path: Path) -> None:
+    prefix = conda_prefix(tmp_path / "tf")
+    site = site_of(prefix)
+    distribution(site, "tensorflow-intel", "2.12.0", files=["tensorflow/__init__.py"])
+    distribution(site, "tensorflow", "2.12.0", requires=["tensorflow-intel==2.12.0"])
+    packages = observe_packages(described(prefix), {"tensorflow", "tensorflow-intel"})
+    assert [d.name for d in packages.tensorflow] == ["tensorflow", "tensorflow-intel"]
+    assert packages.effective is not None and packages.effective.name == "tensorflow"
+    assert packages.tensorflow[1].required_by == ("tensorflow",)
+
+
+def test_a_record_with_backslashes_is_read(tmp_path: Path) -> None:
+    prefix = conda_prefix(tmp_path / "tf")
+    info = distribution(site_of(prefix), "tensorflow", "2.10.1", files=["tensorflow/__init__.py"])
+    lines = ["tensorflow\\__init__.py,sha256=0,1", '"tensorflow\\python\\a,b.pyd",sha256=0,1']
+    write(info / "RECORD", "\r\n".join(lines))
+    (found,) = observe_packages(described(prefix), {"tensorflow"}).tensorflow
+    assert found.missing_files == ("tensorflow/python/a,b.pyd",)

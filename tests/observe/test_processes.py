@@ -6,12 +6,14 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
+from typing import Any
 
 import pytest
 
 from tests.needs import tool
-from tfgpu_tray.observe.processes import installers_at_work
+from tfgpu_tray.observe.layout import WINDOWS
+from tfgpu_tray.observe.processes import Manager, installers_at_work, manager_of
 
 
 @contextmanager
@@ -86,3 +88,41 @@ def test_what_changes_nothing_is_not_waited_for(words: list[str], tmp_path: Path
     prefix = tmp_path / "envs" / "tf"
     with at_work([word.format(prefix=prefix) for word in words]):
         assert installers_at_work(prefix) == []
+
+
+# ---- on Windows ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words, manager",
+    [
+        ([r"C:\m\envs\tf\Scripts\pip.exe", "install", "keras"], "pip"),
+        ([r"C:\m\envs\tf\python.exe", r"C:\m\envs\tf\Scripts\pip3.10.exe", "install"], "pip"),
+        ([r"C:\m\envs\tf\python.exe", "-m", "pip", "install", "keras"], "pip"),
+        ([r"C:\m\python.exe", r"C:\m\Scripts\conda-script.py", "install", "cudnn"], "conda"),
+        (["cmd.exe", "/c", r"C:\m\condabin\conda.bat", "install", "cudnn"], "conda"),
+        ([r"C:\Users\me\Scripts\UV.EXE", "sync"], "uv"),
+        ([r"C:\m\python.exe", "train.py"], None),
+        ([r"C:\pip\notepad.exe", "install.txt"], None),
+    ],
+)
+def test_managers_are_known_by_their_windows_names(words: list[str], manager: str | None) -> None:
+    assert manager_of(words) == manager
+
+
+@pytest.mark.parametrize(
+    "facts, at_work",
+    [
+        ({"places": (r"c:\USERS\me\Envs\TF\Scripts\pip.exe",)}, True),
+        ({"places": (r"C:/Users/me/envs/tf",)}, True),
+        ({"places": (r"C:\Users\me\envs\tf2\python.exe",)}, False),
+        ({"active": (r"c:\users\me\envs\tf\\",)}, True),
+        ({"active": (r"C:\Users\me\envs",)}, False),
+        ({"words": ("conda", "install", "-n", "TF", "cudnn")}, True),
+        ({"words": ("conda", "install", "-n", "tf2", "cudnn")}, False),
+    ],
+)
+def test_paths_are_compared_as_windows_does(facts: dict[str, Any], at_work: bool) -> None:
+    manager = Manager(1, "conda", **{"words": (), "started": 0.0, **facts})
+    prefix = PureWindowsPath(r"C:\Users\me\envs\tf")
+    assert manager.works_on(prefix, WINDOWS) is at_work  # type: ignore[arg-type]

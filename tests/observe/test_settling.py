@@ -11,7 +11,8 @@ import pytest
 
 from tests.fakes import conda_prefix, described, write
 from tfgpu_tray.model import Environment
-from tfgpu_tray.observe.settling import QUIET, unfinished_work
+from tfgpu_tray.observe.layout import WINDOWS
+from tfgpu_tray.observe.settling import QUIET, _changed, unfinished_work
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="counts on inode times")
 
@@ -106,3 +107,14 @@ def test_a_trace_that_goes_meanwhile_is_none(
 ) -> None:
     monkeypatch.setattr(os, "listdir", lambda folder: ["~umpy"])
     assert unfinished_work(here, 0.0) is None
+
+
+def test_on_windows_a_rename_shows_in_the_folder_around_it(here: Environment) -> None:
+    """st_ctime is the time of creation there, and a renamed folder keeps its other times."""
+    folder = site(here) / "numpy"
+    folder.mkdir()
+    os.utime(folder, (1e9, 1e9))
+    os.utime(site(here), (1e9, 1e9))
+    assert _changed(folder, WINDOWS) == 1e9
+    trace = folder.rename(site(here) / "~umpy")
+    assert _changed(trace, WINDOWS) == os.stat(site(here)).st_mtime > 1e9

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tfgpu_tray.diagnose.case import Case, Finding, blemish, certain, likely
+from tfgpu_tray.diagnose.case import Case, Finding, blemish, certain, likely, remark
 from tfgpu_tray.knowledge.cuda import cuda_error, driver_floor, nvml_error, older
-from tfgpu_tray.model import Depth, Libraries, Outcome
+from tfgpu_tray.knowledge.releases import NATIVE_WINDOWS_LAST, release
+from tfgpu_tray.model import Depth, Libraries, Outcome, Pending
 
 LIBRARY_NOT_FOUND = 12  # NVML_ERROR_LIBRARY_NOT_FOUND
 MASK = "CUDA_VISIBLE_DEVICES"
@@ -27,6 +28,12 @@ def driver_error(case: Case) -> Iterator[Finding]:
     evidence = [f"NVML: {driver.nvml_error_text or meaning.text} (code {driver.nvml_error})"]
     if host.nvidia_devices == 0:
         evidence.append("no NVIDIA device is on the PCI bus: it may be absent or switched off")
+    waiting = _waiting_for_a_restart(case)
+    if (
+        waiting and driver.files != ()
+    ):  # without files it was removed, and no restart brings it back
+        yield likely("driver-reboot-pending", *evidence, *waiting)
+        return
     if driver.nvml_error == LIBRARY_NOT_FOUND:
         yield _no_driver(case, evidence)
         return
@@ -41,7 +48,11 @@ def driver_error(case: Case) -> Iterator[Finding]:
 
 def _place(case: Case) -> dict[str, bool]:
     host = case.snapshot.host
-    return {"wsl": host.wsl == 2, "container": host.container is not None}
+    return {
+        "wsl": host.wsl == 2,
+        "container": host.container is not None,
+        "windows": host.system == "windows",
+    }
 
 
 def _no_driver(case: Case, evidence: list[str]) -> Finding:
@@ -53,6 +64,15 @@ def _no_driver(case: Case, evidence: list[str]) -> Finding:
         return likely("docker-no-gpu-access", *evidence)
     if host.nvidia_devices == 0:
         return certain("no-nvidia-gpu", *evidence)
+    files = case.snapshot.driver.files
+    if files:
+        evidence += [f"{file} is there" for file in files]
+        return likely("windows-driver-not-running", *evidence)
+    if files is not None:
+        evidence.append(
+            "neither System32 nor Program Files\\NVIDIA Corporation\\NVSMI holds nvml.dll, "
+            "and System32 holds no nvcuda.dll"
+        )
     if host.nvidia_devices is None:
         return likely("nvidia-driver-missing", *evidence)
     return certain("nvidia-driver-missing", *evidence)
@@ -72,6 +92,10 @@ def no_gpu(case: Case) -> Iterator[Finding]:
 
 
 def driver_mismatch(case: Case) -> Iterator[Finding]:
+    """The driver that runs is not the one that is installed."""
+    if case.snapshot.host.system == "windows":
+        yield from _mismatch_on_windows(case)
+        return
     driver, libraries = case.snapshot.driver, case.snapshot.libraries
     sign = case.sign("version-mismatch")
     if sign:
@@ -95,15 +119,43 @@ def driver_mismatch(case: Case) -> Iterator[Finding]:
         )
 
 
+def _mismatch_on_windows(case: Case) -> Iterator[Finding]:
+    """An update there needs no restart as a rule: what runs shows whether this one does."""
+    driver, libraries = case.snapshot.driver, case.snapshot.libraries
+    waiting = _waiting_for_a_restart(case)
+    if libraries is not None and libraries.cuinit == CUDA_DRIVER_MISMATCH:
+        yield certain(
+            "driver-reboot-pending", f"cuInit: {_cuda_text(CUDA_DRIVER_MISMATCH)}", *waiting
+        )
+    elif driver.nvml_error is not None:
+        return  # `driver_error` speaks of it
+    elif driver.version and driver.library_version and driver.version != driver.library_version:
+        yield blemish(
+            "driver-reboot-pending",
+            f"driver {driver.library_version} is installed, {driver.version} is loaded",
+            *waiting,
+        )
+    elif waiting:
+        yield remark("driver-reboot-pending", *waiting)
+
+
+def _waiting_for_a_restart(case: Case) -> list[str]:
+    if Pending.NVIDIA_DRIVER in (case.snapshot.host.reboot_pending or ()):
+        return ["Windows replaces files of the NVIDIA driver at its next start"]
+    return []
+
+
 def driver_too_old(case: Case) -> Iterator[Finding]:
-    driver, release = case.snapshot.driver, case.release
-    if driver.version is None or release is None or case.gpu_visible:
+    driver, wanted, system = case.snapshot.driver, case.release, case.snapshot.host.system
+    if driver.version is None or wanted is None or case.gpu_visible:
         return
-    floor = driver_floor(release.cuda, case.snapshot.host.system)
-    if floor and older(driver.version, floor):
+    if system == "windows" and not wanted.windows_gpu:
+        wanted = release(str(NATIVE_WINDOWS_LAST))  # the one whose GPU support can be had there
+    floor = driver_floor(wanted.cuda, system) if wanted else None
+    if wanted and floor and older(driver.version, floor):
         yield certain(
             "driver-too-old",
-            f"driver {driver.version}; CUDA {release.cuda_family} needs {floor} or newer",
+            f"driver {driver.version}; CUDA {wanted.cuda_family} needs {floor} or newer",
         )
 
 
@@ -117,7 +169,12 @@ def cuinit_failed(case: Case) -> Iterator[Finding]:
     if _compat(libraries):
         evidence.append(f"libcuda comes from {libraries.libcuda_path}")
         yield likely("cuda-compat-libcuda-shadowing", *evidence)
-    elif code == CUDA_UNKNOWN and driver.nvml_error is None and driver.gpus:
+    elif (
+        code == CUDA_UNKNOWN
+        and driver.nvml_error is None
+        and driver.gpus
+        and case.snapshot.host.system != "windows"
+    ):
         yield likely("nvidia-uvm-unusable", *evidence, "NVML works, CUDA does not start")
     elif code not in (CUDA_NO_DEVICE, CUDA_DRIVER_MISMATCH) and (
         cause := cuda_error(code, **_place(case)).cause
@@ -144,7 +201,8 @@ def _mask(case: Case) -> tuple[str, str] | None:
     hooks = case.snapshot.hooks
     environ = hooks.activation.environ if hooks.activation else hooks.variables
     value = environ.get(MASK)
-    script = next((s for s in hooks.scripts if s.masks_gpu and s.shell == "posix"), None)
+    shell = "cmd" if case.snapshot.host.system == "windows" else "posix"
+    script = next((s for s in hooks.scripts if s.masks_gpu and s.shell == shell), None)
     if value is None and hooks.activation is None and script is not None:
         value = "-1"
     if value is None or not _hides_all(value, len(case.snapshot.driver.gpus or ())):

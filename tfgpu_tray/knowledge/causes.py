@@ -22,13 +22,14 @@ class Cause:
 
 
 @cache
-def cause(identifier: str) -> Cause:
-    """The texts of one cause.
+def cause(identifier: str, system: str = "linux") -> Cause:
+    """The texts of one cause, as a person on *system* reads them; only words and steps differ.
 
     Raises:
         KeyError: no such cause; a rule names one that causes.toml lacks.
     """
     row = table("causes")[identifier]
+    row = row | row.get(system, {})
     return Cause(
         id=identifier,
         link=row["link"],

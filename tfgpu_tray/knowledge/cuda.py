@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from packaging.version import InvalidVersion, Version
@@ -16,21 +17,26 @@ class ErrorMeaning:
     cause: str | None
 
 
-def nvml_error(code: int, *, wsl: bool = False, container: bool = False) -> ErrorMeaning:
+def nvml_error(
+    code: int, *, wsl: bool = False, container: bool = False, windows: bool = False
+) -> ErrorMeaning:
     """What an NVML return code means, and its likeliest cause in that place."""
-    return _error("nvml", code, wsl, container)
+    return _error("nvml", code, wsl=wsl, container=container, windows=windows)
 
 
-def cuda_error(code: int, *, wsl: bool = False, container: bool = False) -> ErrorMeaning:
+def cuda_error(
+    code: int, *, wsl: bool = False, container: bool = False, windows: bool = False
+) -> ErrorMeaning:
     """The same for a result of the CUDA driver API."""
-    return _error("cuda", code, wsl, container)
+    return _error("cuda", code, wsl=wsl, container=container, windows=windows)
 
 
-def _error(source: str, code: int, wsl: bool, container: bool) -> ErrorMeaning:
+def _error(source: str, code: int, **places: bool) -> ErrorMeaning:
     row = table("errors")[source].get(str(code), {})
-    place = row.get("wsl") if wsl else row.get("container") if container else None
+    place = next((row[name] for name, here in places.items() if here and name in row), None)
     text = row.get("meaning") or f"{source} error {code}"
-    return ErrorMeaning(code, str(text), place or row.get("cause") or None)
+    cause = row.get("cause") if place is None else place
+    return ErrorMeaning(code, str(text), cause or None)
 
 
 def driver_floor(cuda: str, system: str) -> str | None:
@@ -50,10 +56,13 @@ def older(driver: str, floor: str) -> bool | None:
 
 
 def component(soname: str) -> str:
-    """ "cudart" for libcudart.so.11.0; the bare name for a library not in the table."""
+    """ "cudart" for libcudart.so.11.0 and cudart64_110.dll; the bare name for a library that is
+    not in the table."""
     for name, files in table("cuda")["soname"].items():
         if soname in files:
             return str(name)
+    if soname.endswith(".dll"):
+        return re.sub(r"(64_\d+)?\.dll$", "", soname)
     return soname.removeprefix("lib").partition(".so")[0]
 
 
@@ -75,12 +84,28 @@ class Wheel:
     requirement: str
     folder: str
     sonames: tuple[str, ...]
+    dlls: tuple[str, ...]  # what it holds on Windows, below bin instead of lib
 
 
-def cuda11_wheels() -> list[Wheel]:
+def cuda11_wheels(system: str = "linux") -> list[Wheel]:
     """The wheels that stand in for conda's cudatoolkit and cudnn, for TensorFlow 2.5 to 2.13."""
+    rows = [row for row in table("packages")["pip_cuda11"] if not row.get("optional")]
+    pin = "pin_windows" if system == "windows" else "pin"
     return [
-        Wheel(f"{row['name']}=={row['pin']}", row["folder"], tuple(row["sonames"]))
-        for row in table("packages")["pip_cuda11"]
-        if not row.get("optional")
+        Wheel(
+            requirement=f"{row['name']}=={row.get(pin, row['pin'])}",
+            folder=row["folder"],
+            sonames=tuple(row["sonames"]),
+            dlls=tuple(row["dlls"]),
+        )
+        for row in rows
     ]
+
+
+def needs_zlibwapi(cudnn: str) -> bool | None:
+    """Whether that cuDNN looks for zlibwapi.dll on Windows; None when it is no version."""
+    row = table("cuda")["cudnn"]
+    try:
+        return Version(row["zlibwapi_from"]) <= Version(cudnn) < Version(row["zlibwapi_before"])
+    except InvalidVersion:
+        return None

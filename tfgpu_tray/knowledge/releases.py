@@ -29,6 +29,7 @@ class Release:
     cuda: str  # the CUDA it was built for, "11.2"
     cudnn: str
     libs: tuple[str, ...]  # Linux sonames it opens by name, libcuda left out
+    dlls: tuple[str, ...]  # the same on Windows, nvcuda.dll left out; none from 2.11 on
     windows_gpu: bool
     and_cuda: bool  # has the [and-cuda] extra
     finds_nvidia_wheels: bool  # searches site-packages/nvidia/*/lib by itself
@@ -48,6 +49,10 @@ class Release:
     def newest(self, specifier: SpecifierSet) -> str | None:
         """The newest patch release within *specifier*."""
         return next((p for p in reversed(self.patches) if specifier.contains(p)), None)
+
+    def opened_on(self, system: str) -> tuple[str, ...]:
+        """The libraries it opens by name on *system*, as `Host.system` says it, in its order."""
+        return self.dlls if system == "windows" else self.libs
 
     @property
     def uses_rpath(self) -> bool:
@@ -89,6 +94,7 @@ def release(version: str) -> Release | None:
         cuda=row["cuda"],
         cudnn=row["cudnn"],
         libs=tuple(row["libs"]),
+        dlls=tuple(row["dlls"]),
         windows_gpu=row["windows_gpu"],
         and_cuda=row["and_cuda"],
         finds_nvidia_wheels=row["runpath"] == "nvidia",
@@ -125,16 +131,24 @@ def missing_runpath(version: str) -> bool:
     return bool(table("tensorflow").get("patch", {}).get(version, {}).get("missing_runpath"))
 
 
-def download_mb(requirement: str) -> int | None:
-    """Size of the wheels that a requirement of ours downloads on Linux x86_64, where known."""
+def download_mb(requirement: str, system: str = "linux") -> int | None:
+    """Size of the wheels that a requirement of ours downloads on x86_64, where known."""
     from packaging.requirements import Requirement
 
     wanted, sizes = Requirement(requirement), table("tensorflow")["sizes"]
     version = next((s.version for s in wanted.specifier if s.operator == "=="), "")
     series = ".".join(version.split(".")[:2])
+    if system == "windows":
+        own = sizes["tensorflow_windows"].get(series) if wanted.name == "tensorflow" else None
+        return round(own) if own is not None else None
     if wanted.name == "tensorflow":
         extra = sizes["and_cuda"].get(series, 0) if "and-cuda" in wanted.extras else 0
         own = sizes["tensorflow"].get(series)
         return round(own + extra) if own is not None else None
     size = sizes["nvidia_cu11"].get(wanted.name)
     return round(size) if size is not None else None
+
+
+def longest_path() -> int:
+    """How many characters TensorFlow's longest file name has below site-packages."""
+    return int(table("tensorflow")["longest_path"])

@@ -1,4 +1,5 @@
-"""What activating an environment really does: done in a clean shell, and read.
+"""What activating an environment really does: done in a clean shell, and read. (Windows has
+`cmd_activation`.)
 
 Order and quoting of an activation follow conda/activate.py: export PATH and CONDA_PREFIX, export
 the variables of etc/conda/env_vars.d and conda-meta/state, then run activate.d in sorted order.
@@ -15,6 +16,7 @@ from pathlib import Path
 from tfgpu_tray.model import Activation, Environment, Kind, Outcome
 from tfgpu_tray.observe.child import Runner, run
 from tfgpu_tray.observe.hooks import conda_variables
+from tfgpu_tray.observe.layout import HERE, WINDOWS, Layout
 from tfgpu_tray.observe.shell_text import LOADER_PATH
 
 # What an activation exports; other CONDA_ variables are the user's settings (CONDA_PKGS_DIRS, …).
@@ -26,7 +28,7 @@ BY_LAUNCHERS = frozenset({"PYTHONHOME", "__PYVENV_LAUNCHER__", "UV", "UV_RUN_REC
 STARTUP_FILES = ("BASH_ENV", "ENV")  # a shell that runs a script reads them first
 
 
-def session_environ(environ: Mapping[str, str]) -> dict[str, str]:
+def session_environ(environ: Mapping[str, str], layout: Layout = HERE) -> dict[str, str]:
     """*environ* as it was before any environment was activated in it.
 
     Leaves what the user's session sets (PATH, LD_LIBRARY_PATH, CUDA_VISIBLE_DEVICES, proxies) and
@@ -34,7 +36,9 @@ def session_environ(environ: Mapping[str, str]) -> dict[str, str]:
     """
     active = [environ[v] for v in ("CONDA_PREFIX", "VIRTUAL_ENV") if environ.get(v)]
     # Variables that the active environment itself exported are not the session's.
-    exported = set().union(*(conda_variables(Path(p)) for p in active)) if active else set()
+    exported = {name for prefix in active for name in conda_variables(Path(prefix))}
+    if layout is WINDOWS:
+        exported = {name.upper() for name in exported}  # as os.environ has them there
     kept = {
         k: v
         for k, v in environ.items()
@@ -44,18 +48,20 @@ def session_environ(environ: Mapping[str, str]) -> dict[str, str]:
         if name in kept:
             parts = [
                 part
-                for part in kept[name].split(os.pathsep)
-                if part and not any(_inside(part, prefix) for prefix in active)
+                for part in kept[name].split(layout.separator)
+                if part and not any(layout.within(part, prefix) for prefix in active)
             ]
-            kept[name] = os.pathsep.join(parts)
+            kept[name] = layout.separator.join(parts)
             if not parts:
                 del kept[name]
-    kept.setdefault("PATH", os.defpath)
+    kept.setdefault("PATH", _default_path(kept, layout))
     return kept
 
 
-def _inside(path: str, prefix: str) -> bool:
-    return path == prefix or path.startswith(prefix.rstrip("/\\") + os.sep)
+def _default_path(environ: Mapping[str, str], layout: Layout) -> str:
+    if layout is WINDOWS and (root := environ.get("SYSTEMROOT")):
+        return f"{root}\\System32;{root}"
+    return os.defpath
 
 
 def activate(
@@ -79,12 +85,11 @@ def activate(
     )
     _, separator, dump = result.stdout.rpartition(_MARK)
     if not separator:
-        at = re.findall(rf"^{_SCRIPT}(.*)$", result.stderr, re.MULTILINE)
         return Activation(
             Outcome.TIMED_OUT if result.outcome is Outcome.TIMED_OUT else Outcome.FAILED,
             base=dict(session),
-            failed_script=at[-1] if at else None,
-            messages=_messages(result.stderr) or (f"the shell {result.how_it_ended}",),
+            failed_script=last_script(result.stderr),
+            messages=messages(result.stderr) or (f"the shell {result.how_it_ended}",),
             seconds=result.seconds,
         )
     environ = dict(item.split("=", 1) for item in dump.strip("\n").split("\0") if "=" in item)
@@ -94,15 +99,15 @@ def activate(
         Outcome.COMPLETED,
         environ=environ,
         base=dict(session),
-        failed_script=_failed_script(result.stderr),
-        messages=_messages(result.stderr),
+        failed_script=failed_script(result.stderr),
+        messages=messages(result.stderr),
         seconds=result.seconds,
     )
 
 
 _MARK = "@tfgpu-environ\n"
-_SCRIPT = "@tfgpu-script "
-_FAILED = "@tfgpu-failed "
+SCRIPT = "@tfgpu-script "
+FAILED = "@tfgpu-failed "
 _DUMP = f"printf '{_MARK[:-1]}\\n'; command -p env -0"
 # $1 is the prefix, $2… alternate between variable names and values.
 _CONDA = f"""
@@ -112,14 +117,14 @@ export PATH="$CONDA_PREFIX/bin:$PATH"
 while [ $# -gt 1 ]; do export "$1=$2"; shift 2; done
 for _tfgpu_script in "$CONDA_PREFIX"/etc/conda/activate.d/*.sh; do
   [ -f "$_tfgpu_script" ] || continue
-  printf '{_SCRIPT}%s\\n' "$_tfgpu_script" >&2
-  . "$_tfgpu_script" || printf '{_FAILED}%s\\n' "$_tfgpu_script" >&2
+  printf '{SCRIPT}%s\\n' "$_tfgpu_script" >&2
+  . "$_tfgpu_script" || printf '{FAILED}%s\\n' "$_tfgpu_script" >&2
 done
 {_DUMP}
 """
 _VENV = f"""
-printf '{_SCRIPT}%s\\n' "$1/bin/activate" >&2
-. "$1/bin/activate" || printf '{_FAILED}%s\\n' "$1/bin/activate" >&2
+printf '{SCRIPT}%s\\n' "$1/bin/activate" >&2
+. "$1/bin/activate" || printf '{FAILED}%s\\n' "$1/bin/activate" >&2
 {_DUMP}
 """
 _NOTHING = f"PATH=$1/bin:$PATH; export PATH; {_DUMP}"
@@ -135,21 +140,30 @@ def _activation_script(environment: Environment) -> tuple[str, list[str]]:
     return _NOTHING, [prefix]
 
 
-def _failed_script(stderr: str) -> str | None:
+# ---- what the shell said -------------------------------------------------------------------------
+
+
+def last_script(stderr: str) -> str | None:
+    """The script that was begun last."""
+    begun = re.findall(rf"^{SCRIPT}(.*)$", stderr, re.MULTILINE)
+    return begun[-1] if begun else None
+
+
+def failed_script(stderr: str) -> str | None:
     """The first script that ended with an error and said so. The status alone says nothing: one
     that ends with `[ -n "$X" ] && export Y` returns 1 in good health, and conda ignores it."""
     said = False
     for line in stderr.splitlines():
-        if line.startswith(_SCRIPT):
+        if line.startswith(SCRIPT):
             said = False
-        elif line.startswith(_FAILED):
+        elif line.startswith(FAILED):
             if said:
-                return line.removeprefix(_FAILED)
+                return line.removeprefix(FAILED)
         elif line.strip():
             said = True
     return None
 
 
-def _messages(stderr: str) -> tuple[str, ...]:
+def messages(stderr: str) -> tuple[str, ...]:
     lines = (line.strip() for line in stderr.splitlines())
     return tuple(line for line in lines if line and not line.startswith("@tfgpu-"))[:10]

@@ -11,7 +11,8 @@ from tfgpu_tray.model import Conda, CondaPackage
 
 # Records that matter here; the others are only counted by the fingerprint.
 INTERESTING = re.compile(
-    r"^(tensorflow|libtensorflow|cudatoolkit|cudnn|cuda-|cuda_|libcu|libnvj|libnpp|nccl|python$)"
+    r"^(tensorflow|libtensorflow|cudatoolkit|cudnn|cuda-|cuda_|libcu|libnvj|libnpp|nccl|python$"
+    r"|(lib)?zlib-wapi$|vc14_runtime$|vs2015_runtime$)"
 )
 
 

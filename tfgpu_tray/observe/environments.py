@@ -9,6 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tfgpu_tray.model import Environment, Kind
+from tfgpu_tray.observe import layout as lay
+from tfgpu_tray.observe.layout import HERE, WINDOWS, Layout, text_of
+from tfgpu_tray.observe.windows import Registry
 
 # Default install folders of the conda family (constructor's CONSTRUCT.md; micromamba's
 # MAMBA_ROOT_PREFIX defaults), relative to the home folder or absolute.
@@ -19,33 +22,58 @@ CONDA_ROOTS = (
 )
 _CONDARC_FOLDERS = ("/etc/conda", "~/.config/conda", "~/.conda")
 CONDARC = (*(f"{p}/{n}" for p in _CONDARC_FOLDERS for n in (".condarc", "condarc")), "~/.condarc")
-_PYTHON_FOLDER = re.compile(r"^python(3\.\d+)$")
+# "Just me" installs into the home folder, for users of a domain into LOCALAPPDATA; "all users"
+# into ProgramData (constructor's main.nsi.tmpl). Older Anacondas had a folder Continuum.
+_NAMES = ("miniconda3", "anaconda3", "miniforge3", "mambaforge")
+WINDOWS_ROOTS = (
+    *(f"{p}/{n}" for p in ("~", "%LOCALAPPDATA%", "%PROGRAMDATA%") for n in _NAMES),
+    *(f"%LOCALAPPDATA%/Continuum/{n}" for n in ("anaconda3", "miniconda3")),
+    *("~/micromamba", "%APPDATA%/mamba"),
+)
+WINDOWS_CONDARC = (
+    *(
+        f"{p}/{n}"
+        for p in ("%PROGRAMDATA%/conda", "~/.config/conda", "~/.conda")
+        for n in (".condarc", "condarc")
+    ),
+    "~/.condarc",
+)
+# Installers of conda enter the Python they bring here, when they are asked to (PEP 514).
+REGISTERED = tuple(
+    rf"{root}\Software\Python\{company}"
+    for root in ("HKCU", "HKLM")
+    for company in ("PythonCore", "ContinuumAnalytics")
+)
+_VARIABLE = re.compile(r"%(\w+)%|\$\{(\w+)\}|\$(\w+)")
 
 
-def describe(prefix: Path, *, found_by: str = "", pin: str | None = None) -> Environment | None:
+def describe(
+    prefix: Path, *, found_by: str = "", pin: str | None = None, layout: Layout = HERE
+) -> Environment | None:
     """The environment at *prefix*, or None when no environment is there.
 
     A conda environment is a prefix with the file conda-meta/history, a venv one with pyvenv.cfg.
     """
+    python = lay.interpreter(prefix, layout)
     if (prefix / "conda-meta" / "history").is_file():
         kind = Kind.CONDA
     elif (prefix / "pyvenv.cfg").is_file():
         kind = Kind.VENV
-    elif _interpreter(prefix) is not None:
+    elif python is not None:
         kind = Kind.SYSTEM
     else:
         return None
-    python = _interpreter(prefix)
-    version = _python_version(prefix)
+    version = lay.python_version(prefix, layout)
     return Environment(
         prefix=prefix,
         kind=kind,
         python=python,
         python_version=version,
-        site_packages=site_packages(prefix, version),
-        user_site=_user_site(prefix, kind, version),
+        site_packages=lay.site_packages(prefix, version, layout),
+        user_site=lay.user_site(prefix, kind, version, layout=layout),
         found_by=found_by,
         pin=pin,
+        packaged_python=layout is WINDOWS and lay.is_packaged(prefix),
     )
 
 
@@ -54,14 +82,17 @@ def gone(prefix: Path) -> Environment:
     return Environment(prefix=prefix, kind=Kind.SYSTEM, found_by="configuration")
 
 
-def planned(prefix: Path, kind: Kind, python_version: str, *, pin: str | None) -> Environment:
+def planned(
+    prefix: Path, kind: Kind, python_version: str, *, pin: str | None, layout: Layout = HERE
+) -> Environment:
     """The environment that *prefix* will hold once it has been created."""
+    own = layout.interpreters[-1 if kind is Kind.VENV and layout is WINDOWS else 0]
     return Environment(
         prefix=prefix,
         kind=kind,
-        python=prefix / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python"),
+        python=prefix / own,
         python_version=python_version,
-        site_packages=site_packages(prefix, python_version),
+        site_packages=lay.site_packages(prefix, python_version, layout),
         user_site=None,
         found_by="asked for",
         pin=pin,
@@ -69,64 +100,102 @@ def planned(prefix: Path, kind: Kind, python_version: str, *, pin: str | None) -
 
 
 def discover(
-    environ: Mapping[str, str], home: Path, *, own_prefix: Path | None = Path(sys.prefix)
+    environ: Mapping[str, str],
+    home: Path,
+    *,
+    own_prefix: Path | None = Path(sys.prefix),
+    layout: Layout = HERE,
+    registry: Registry | None = None,
 ) -> list[Environment]:
     """Every environment known to conda, mamba or the current shell, each once, in a stable order.
 
     *own_prefix* is the tool's own environment, which is never anybody's training environment.
     """
     found: dict[Path, Environment] = {}
-    for prefix, reason in _places(environ, home):
+    for prefix, reason in _places(environ, home, layout, registry):
         key = Path(os.path.realpath(prefix))
         if key in found or (own_prefix and key == Path(os.path.realpath(own_prefix))):
             continue
-        environment = describe(prefix, found_by=reason)
+        environment = describe(prefix, found_by=reason, layout=layout)
         if environment is not None and environment.kind is not Kind.SYSTEM:
             found[key] = environment
     return list(found.values())
 
 
-def _places(environ: Mapping[str, str], home: Path) -> Iterator[tuple[Path, str]]:
+def _places(
+    environ: Mapping[str, str], home: Path, layout: Layout, registry: Registry | None
+) -> Iterator[tuple[Path, str]]:
     for variable in ("CONDA_PREFIX", "VIRTUAL_ENV"):
         if value := environ.get(variable):
             yield Path(value), "active in this shell"
     yield from ((p, "environments.txt") for p in _environments_txt(home))
-    for root in conda_roots(environ, home):
+    for root in conda_roots(environ, home, layout, registry):
         yield root, "conda root"
-        yield from ((p, f"in {root}/envs") for p in _children(root / "envs"))
-    for folder in envs_dirs(environ, home):
+        yield from ((p, f"in {root / 'envs'}") for p in _children(root / "envs"))
+    for folder in envs_dirs(environ, home, layout):
         yield from ((p, f"in {folder}") for p in _children(folder))
 
 
-def conda_roots(environ: Mapping[str, str], home: Path) -> list[Path]:
+def conda_roots(
+    environ: Mapping[str, str],
+    home: Path,
+    layout: Layout = HERE,
+    registry: Registry | None = None,
+) -> list[Path]:
     """Install folders of conda, mamba and micromamba that exist."""
     roots: dict[Path, None] = {}
     for variable in ("CONDA_EXE", "_CONDA_EXE", "MAMBA_EXE"):
         if value := environ.get(variable):
-            roots[Path(value).parent.parent] = None
+            folder = Path(value).parent.parent
+            roots[folder.parent if folder.name == "Library" else folder] = None
     for variable in ("MAMBA_ROOT_PREFIX", "CONDA_ROOT"):
         if value := environ.get(variable):
             roots[Path(value)] = None
-    for place in CONDA_ROOTS:
-        roots[home / place[2:] if place.startswith("~/") else Path(place)] = None
+    for place in WINDOWS_ROOTS if layout is WINDOWS else CONDA_ROOTS:
+        if root := _expand(place, environ, home):
+            roots[root] = None
+    # One that was installed somewhere else, D:\anaconda3, is known by its named environments.
+    listed = (p.parent.parent for p in _environments_txt(home) if p.parent.name == "envs")
+    known = registry or this_registry()
+    for root in (*listed, *(_registered(known) if known else ())):
+        if (root / "conda-meta").is_dir():
+            roots[root] = None
     return [root for root in roots if root.is_dir()]
 
 
-def envs_dirs(environ: Mapping[str, str], home: Path) -> list[Path]:
+def this_registry() -> Registry | None:
+    """That of this machine, on Windows."""
+    if sys.platform == "win32":
+        from tfgpu_tray.observe.windows_api import this_windows
+
+        return this_windows().registry
+    return None
+
+
+def _registered(registry: Registry) -> Iterator[Path]:
+    for company in REGISTERED:
+        try:
+            for tag in registry.keys(company) or ():
+                if isinstance(value := registry.value(rf"{company}\{tag}\InstallPath", ""), str):
+                    yield Path(value)
+        except OSError:
+            continue  # not ours to read
+
+
+def envs_dirs(environ: Mapping[str, str], home: Path, layout: Layout = HERE) -> list[Path]:
     """Folders that hold named environments, from the environment and the .condarc files."""
-    folders: dict[Path, None] = {}
+    texts: list[str] = []
     for variable in ("CONDA_ENVS_DIRS", "CONDA_ENVS_PATH"):
-        for part in environ.get(variable, "").split(os.pathsep):
-            if part:
-                folders[_expand(part, home)] = None
-    places = [_expand(place, home) for place in CONDARC]
-    if value := environ.get("CONDARC"):
-        places.append(_expand(value, home))
+        texts += filter(None, environ.get(variable, "").split(layout.separator))
+    places = [*(WINDOWS_CONDARC if layout is WINDOWS else CONDARC), environ.get("CONDARC", "")]
     for place in places:
-        for part in _condarc_list(place, ("envs_dirs", "envs_path")):
-            folders[_expand(part, home)] = None
-    folders[home / ".conda" / "envs"] = None
-    return [folder for folder in folders if folder.is_dir()]
+        if place and (path := _expand(place, environ, home)):
+            texts += _condarc_list(path, ("envs_dirs", "envs_path"))
+    texts.append("~/.conda/envs")
+    if layout is WINDOWS:
+        texts.append("%LOCALAPPDATA%/conda/conda/envs")
+    folders = dict.fromkeys(_expand(text, environ, home) for text in texts)
+    return [folder for folder in folders if folder is not None and folder.is_dir()]
 
 
 def homes_of_environments(environ: Mapping[str, str], home: Path) -> list[Path]:
@@ -137,7 +206,7 @@ def homes_of_environments(environ: Mapping[str, str], home: Path) -> list[Path]:
 
 def _condarc_list(path: Path, keys: Sequence[str]) -> list[str]:
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = text_of(path.read_bytes())
     except OSError:
         return []
     if not any(key in text for key in keys):
@@ -152,14 +221,23 @@ def _condarc_list(path: Path, keys: Sequence[str]) -> list[str]:
     return [str(item) for value in values if isinstance(value, list) for item in value]
 
 
-def _expand(text: str, home: Path) -> Path:
-    text = text.replace("${HOME}", str(home)).replace("$HOME", str(home))
-    return home / text[2:] if text.startswith("~/") else Path(text)
+def _expand(text: str, environ: Mapping[str, str], home: Path) -> Path | None:
+    """*text* with ~ and its variables filled in, as conda does; None when one is not set."""
+    known = {"HOME": str(home), **environ}
+
+    def value(match: re.Match[str]) -> str | None:
+        return known.get(match[1].upper() if match[1] else match[2] or match[3])
+
+    if any(value(match) is None for match in _VARIABLE.finditer(text)):
+        return None
+    text = _VARIABLE.sub(lambda match: value(match) or "", text)
+    return home / text[2:] if text[:2] in ("~/", "~\\") else Path(text)
 
 
 def _environments_txt(home: Path) -> list[Path]:
+    """conda writes that list in the code page of the machine, unless Python is told otherwise."""
     try:
-        text = (home / ".conda" / "environments.txt").read_text(encoding="utf-8", errors="replace")
+        text = text_of((home / ".conda" / "environments.txt").read_bytes())
     except OSError:
         return []
     lines = (line.strip() for line in text.splitlines())
@@ -171,63 +249,3 @@ def _children(folder: Path) -> list[Path]:
         return sorted(child for child in folder.iterdir() if child.is_dir())
     except OSError:
         return []
-
-
-def _interpreter(prefix: Path) -> Path | None:
-    windows = sys.platform == "win32"
-    names = ("python.exe", "Scripts/python.exe") if windows else ("bin/python", "bin/python3")
-    for name in names:
-        path = prefix / name
-        if path.exists():
-            return path
-    return None
-
-
-def _python_version(prefix: Path) -> str | None:
-    """From pyvenv.cfg, else from the library folder, else from conda's record of Python."""
-    try:
-        text = (prefix / "pyvenv.cfg").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        text = ""
-    for line in text.splitlines():
-        key, _, value = line.partition("=")
-        if key.strip() in ("version", "version_info"):
-            return ".".join(value.strip().split(".")[:2])
-    # `python3.1 -> python3.10` and leftovers of an upgrade exist: the record decides before names.
-    for record in sorted(prefix.glob("conda-meta/python-3.*.json")):
-        return ".".join(record.name.split("-")[1].split(".")[:2])
-    names = [match[1] for child in _children(prefix / "lib") if (match := _match(child))]
-    return max(names, key=lambda v: int(v.split(".")[1]), default=None)
-
-
-def _match(folder: Path) -> re.Match[str] | None:
-    return None if folder.is_symlink() else _PYTHON_FOLDER.match(folder.name)
-
-
-def site_packages(prefix: Path, version: str | None) -> Path | None:
-    if sys.platform == "win32":
-        return prefix / "Lib" / "site-packages"
-    return prefix / "lib" / f"python{version}" / "site-packages" if version else None
-
-
-def _user_site(prefix: Path, kind: Kind, version: str | None) -> Path | None:
-    """Where `pip install --user` puts things for this Python version (PEP 370).
-
-    Comes before the environment's own site-packages. A venv ignores it unless it was made with
-    --system-site-packages.
-    """
-    if version is None:
-        return None
-    if kind is Kind.VENV:
-        try:
-            text = (prefix / "pyvenv.cfg").read_text(encoding="utf-8", errors="replace").lower()
-        except OSError:
-            return None
-        if not re.search(r"include-system-site-packages\s*=\s*true", text):
-            return None
-    if sys.platform == "win32":
-        base = os.environ.get("APPDATA")
-        folder = f"Python{version.replace('.', '')}"
-        return Path(base) / "Python" / folder / "site-packages" if base else None
-    base = os.environ.get("PYTHONUSERBASE") or str(Path.home() / ".local")
-    return Path(base) / "lib" / f"python{version}" / "site-packages"

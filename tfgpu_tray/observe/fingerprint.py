@@ -13,12 +13,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tfgpu_tray.model import Environment
-from tfgpu_tray.observe.libraries import nvidia_folders
+from tfgpu_tray.observe import dlls, libraries
+from tfgpu_tray.observe.layout import HERE, WINDOWS, Layout
 
 VISIBILITY = ("CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "NVIDIA_VISIBLE_DEVICES")
 
 
-def fingerprint(environment: Environment, driver: str, session: Mapping[str, str]) -> str:
+# Time stamps of these change with what they hold; "Library/bin" is conda's on Windows.
+STAMPED = ("conda-meta/state", "pyvenv.cfg", "bin/activate", "lib")
+STAMPED_ON_WINDOWS = ("conda-meta/state", "pyvenv.cfg", "Scripts/activate.bat", "Library/bin")
+
+
+def fingerprint(
+    environment: Environment, driver: str, session: Mapping[str, str], layout: Layout = HERE
+) -> str:
     """16 hexadecimal digits; *driver* is `observe.driver.glance()`."""
     digest = hashlib.blake2b(digest_size=8)
 
@@ -26,15 +34,20 @@ def fingerprint(environment: Environment, driver: str, session: Mapping[str, str
         digest.update("\0".join(map(str, parts)).encode("utf-8", "surrogateescape") + b"\n")
 
     add(driver, *(session.get(name) for name in VISIBILITY))
+    windows = layout is WINDOWS
     prefix = environment.prefix
     for site in (environment.site_packages, environment.user_site):
         if site is not None:
             add(*_metadata_names(site))
-            add(*_stamps([str(site / "tensorflow"), *nvidia_folders(site)]))
+            wheels = dlls.nvidia_folders(site) if windows else libraries.nvidia_folders(site)
+            add(*_stamps([str(site / "tensorflow"), *wheels]))
     for folder in ("etc/conda/activate.d", "etc/conda/deactivate.d"):
         add(*_entries(prefix / folder))
     add(*_names(prefix / "conda-meta"))
-    add(*_stamps([prefix / p for p in ("conda-meta/state", "pyvenv.cfg", "bin/activate", "lib")]))
+    stamped = STAMPED_ON_WINDOWS if windows else STAMPED
+    add(*_stamps([prefix / p for p in stamped]))
+    if windows:  # PATH is what DLLs are looked for on; only folders with CUDA's own matter
+        add(*dlls.cuda_on_path(session))
     return digest.hexdigest()
 
 

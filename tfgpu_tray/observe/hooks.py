@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from tfgpu_tray.model import EMPTY_ENTRY, Environment, Hooks, HookScript, Kind
-from tfgpu_tray.observe import shell_text
+from tfgpu_tray.observe import batch_text, shell_text
+from tfgpu_tray.observe.layout import OEM, text_of
 
 OURS = "tfgpu-tray"  # in the name of every hook file we write
 PRELOAD = "tfgpu_tray_preload.pth"
@@ -28,8 +30,17 @@ IN_LOADER_PATH = (
 )
 
 
-def observe_hooks(environment: Environment) -> Hooks:
-    """Scripts and variables as they stand on disk; nothing of the environment is run."""
+# The set-up article's PowerShell lines take $CONDA_PREFIX for a variable of theirs. It is empty, so
+# what they write lands here.
+STRAY = ("etc", "conda", "activate.d")
+AT_THE_ROOT = "lies at the drive's root, where conda never reads it"
+
+
+def observe_hooks(environment: Environment, roots: Iterable[Path] = ()) -> Hooks:
+    """Scripts and variables as they stand on disk; nothing of the environment is run.
+
+    *roots* are those of Windows' drives, where stray scripts may lie.
+    """
     prefix = environment.prefix
     scripts: tuple[HookScript, ...] = ()
     leaving = sorted(p.name for p in _files(prefix / "etc" / "conda" / "deactivate.d"))
@@ -38,9 +49,11 @@ def observe_hooks(environment: Environment) -> Hooks:
         owned = _packaged_hooks(prefix) if folder.is_dir() else frozenset()
         scripts = tuple(
             _read_script(path, owned, prefix)
-            for path in sorted(_files(folder))
+            for path in sorted(_files(folder), key=str)
             if path.suffix in SHELLS
         )
+    for root in roots:
+        scripts += stray_scripts(root)
     site = environment.site_packages
     return Hooks(
         scripts=scripts,
@@ -63,36 +76,62 @@ def conda_variables(prefix: Path) -> dict[str, str]:
     return {k: v for k, v in variables.items() if v != UNSET and k != "PATH"}
 
 
+def stray_scripts(root: Path) -> tuple[HookScript, ...]:
+    """What the article's lines left on the drive *root*."""
+    found = (p for p in sorted(_files(root.joinpath(*STRAY)), key=str) if p.suffix in SHELLS)
+    scripts = (_read_script(path, frozenset(), root) for path in found)
+    return tuple(
+        replace(script, stray=True, problems=(AT_THE_ROOT, *script.problems)) for script in scripts
+    )
+
+
 def _read_script(path: Path, packaged: Collection[str], prefix: Path) -> HookScript:
     shell = SHELLS[path.suffix]
     try:
         raw = path.read_bytes()
     except OSError as error:
         return HookScript(path, shell, problems=(f"cannot be read: {error.strerror}",))
-    text = raw.decode("utf-16" if raw[:2] in UTF16_MARKS else "utf-8", "replace")
-    problems = _encoding_problems(raw)
-    values = shell_text.loader_values(text) if shell == "posix" else []
-    if any(shell_text.leaves_empty_entry(value, prefix) for value in values):
-        problems.append(IN_LOADER_PATH)
-    return HookScript(
+    script = HookScript(
         path=path,
         shell=shell,
         ours=OURS in path.name,
         packaged=path.name in packaged,
+        problems=tuple(_encoding_problems(raw, shell)),
+    )
+    if shell in ("cmd", "powershell"):
+        return _read_batch(script, raw, prefix)
+    text = raw.decode("utf-16" if raw[:2] in UTF16_MARKS else "utf-8", "replace")
+    values = shell_text.loader_values(text) if shell == "posix" else []
+    empty = any(shell_text.leaves_empty_entry(value, prefix) for value in values)
+    return replace(
+        script,
         loader_path=shell_text.effect(values[-1]) if values else None,
         folders=shell_text.folders_named(values, prefix),
         masks_gpu=shell_text.MASK_LINE.search(text) is not None,
-        problems=tuple(problems),
+        problems=(*script.problems, IN_LOADER_PATH) if empty else script.problems,
     )
 
 
-def _encoding_problems(raw: bytes) -> list[str]:
+def _read_batch(script: HookScript, raw: bytes, prefix: Path) -> HookScript:
+    text = text_of(raw, OEM)
+    values = batch_text.path_values(text, script.shell)
+    return replace(
+        script,
+        loader_path=batch_text.effect(values[-1]) if values else None,
+        folders=batch_text.folders_named(values, prefix),
+        masks_gpu=batch_text.MASK_LINE.search(text) is not None,
+    )
+
+
+def _encoding_problems(raw: bytes, shell: str) -> list[str]:
+    if shell == "powershell":
+        return []  # reads all of them
     if raw[:2] in UTF16_MARKS:
         return ["is UTF-16 (PowerShell's redirection writes that); a shell cannot read it"]
     problems = []
     if raw.startswith(b"\xef\xbb\xbf"):
         problems.append("starts with a byte order mark, which a shell takes for a command")
-    if b"\r\n" in raw:
+    if b"\r\n" in raw and shell != "cmd":
         problems.append("has Windows line ends, so every value ends in a carriage return")
     return problems
 
@@ -106,8 +145,10 @@ def _packaged_hooks(prefix: Path) -> frozenset[str]:
                 text = record.read_text(encoding="utf-8", errors="replace")
             except OSError:
                 continue
-            if "activate.d/" in text:
-                found += re.findall(r'"etc/conda/activate\.d/([^"]+)"', text)
+            if "activate.d" in text:  # with either slash on Windows
+                found += re.findall(
+                    r'"etc(?:/|\\\\)conda(?:/|\\\\)activate\.d(?:/|\\\\)([^"]+)"', text
+                )
     return frozenset(found)
 
 

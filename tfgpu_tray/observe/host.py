@@ -7,7 +7,7 @@ import platform
 import sys
 from pathlib import Path
 
-from tfgpu_tray.model import Host
+from tfgpu_tray.model import Host, WslGpu
 
 NVIDIA_VENDOR = "0x10de"
 
@@ -15,24 +15,24 @@ NVIDIA_VENDOR = "0x10de"
 def observe_host(root: Path = Path("/")) -> Host:
     """Facts about this machine. *root* is the file system to read, for tests."""
     if sys.platform == "win32":
-        return Host(
-            system="windows",
-            architecture=platform.machine().lower(),
-            release=platform.release(),
-            windows_build=sys.getwindowsversion().build,
-        )
+        from tfgpu_tray.observe import windows_host
+        from tfgpu_tray.observe.windows_api import this_windows
+
+        return windows_host.observe_host(this_windows())
     kernel = platform.release()
     notes: list[str] = []
     devices = _nvidia_devices(root)
     if devices is None:
         notes.append("the PCI bus could not be read, so NVIDIA hardware could not be looked for")
+    wsl = _wsl(root, kernel)
     return Host(
         system="darwin" if sys.platform == "darwin" else "linux",
         architecture=platform.machine().lower(),
         release=_distribution(root),
         kernel=kernel,
         glibc=_glibc(),
-        wsl=_wsl(root, kernel),
+        wsl=wsl,
+        wsl_gpu=_wsl_gpu(root) if wsl == 2 else None,
         container=_container(root),
         nvidia_devices=devices,
         avx=_avx(root),
@@ -72,6 +72,14 @@ def _wsl(root: Path, kernel: str) -> int | None:
     if (root / "dev/dxg").exists() or "wsl2" in name:
         return 2
     return 1 if "microsoft" in name else None
+
+
+def _wsl_gpu(root: Path) -> WslGpu:
+    """By files alone, as a look from Windows into this distribution sees them."""
+    from tfgpu_tray.observe.probes import wsl_probe
+
+    found = wsl_probe.gpu(str(root))
+    return WslGpu(found["device"], found["driver"], tuple(found["linux_driver"]))
 
 
 def _container(root: Path) -> str | None:

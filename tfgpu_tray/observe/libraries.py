@@ -1,4 +1,4 @@
-"""Which of the libraries a TensorFlow opens the loader finds, and where.
+"""Which of the libraries a TensorFlow opens the loader finds, and where. (Windows: `dlls`.)
 
 Two methods: `predict` works from files alone (static depth); `load` lets the environment's Python
 really open them (loader depth). The order searched is ld.so(8)'s: DT_RPATH of the caller unless it
@@ -7,17 +7,17 @@ has DT_RUNPATH, LD_LIBRARY_PATH, DT_RUNPATH, the cache, the default folders.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 from tfgpu_tray.model import Environment, Libraries, Library, LibraryState, Outcome
-from tfgpu_tray.observe import probing
+from tfgpu_tray.observe import dlls
 from tfgpu_tray.observe.child import Runner, run
+from tfgpu_tray.observe.opening import Attempt, Opener
 
 SYSTEM_CUDA = ("/usr/local/cuda/lib64", "/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib/cuda")
 _ABSENT = re.compile(r"^(?P<file>\S+): cannot open shared object file: No such file or directory")
@@ -97,6 +97,8 @@ def candidates(environment: Environment, soname: str) -> tuple[tuple[str, ...], 
     Relatives are the same component of another version, libcudart.so.12 for libcudart.so.11.0, in
     the environment or in the loader's cache: a toolkit that nobody put on a path explains nothing.
     """
+    if soname.endswith(".dll"):
+        return dlls.candidates(environment, soname)
     stem = soname.split(".so")[0] + ".so"
     same: list[str] = []
     other: list[str] = []
@@ -196,6 +198,8 @@ def _first(soname: str, wheel: Wheel, loader_path: str) -> str | None:
 
 def is_whole(path: str) -> bool:
     """Whether *path* starts like a shared library; an empty or truncated file does not."""
+    if path.lower().endswith(".dll"):
+        return dlls.is_whole(path)
     try:
         with open(path, "rb") as file:
             return file.read(4) == b"\x7fELF" and os.fstat(file.fileno()).st_size > 64
@@ -214,69 +218,16 @@ def load(
     runner: Runner = run,
 ) -> Libraries:
     """Let the environment's Python open the libraries, as activated and as started without it."""
-    with_hooks = _probe(environment, sonames, wheel, activated, deadline, runner, libcuda=True)
-    # The driver is the same without activation, and a hanging one need not be waited for twice.
-    without = _probe(environment, sonames, wheel, session, deadline, runner, libcuda=False)
-    bare = {
-        lib.soname: lib.state is LibraryState.FOUND
-        for lib in without.libraries
-        if lib.state is not LibraryState.UNKNOWN
-    }
-    return replace(
-        with_hooks,
-        libraries=tuple(
-            replace(lib, without_activation=bare.get(lib.soname)) for lib in with_hooks.libraries
-        ),
-    )
-
-
-def _probe(
-    environment: Environment,
-    sonames: Sequence[str],
-    wheel: Wheel | None,
-    environ: Mapping[str, str],
-    deadline: float,
-    runner: Runner,
-    *,
-    libcuda: bool,
-) -> Libraries:
     wheel = wheel or Wheel()
-    request = {
-        "sonames": sonames,
-        "runpath": wheel.runpath,
-        "legacy_rpath": wheel.legacy,
-        "libcuda": libcuda,
-    }
-    result = runner(
-        [
-            environment.python or "python",
-            probing.FOLDER / "loader_probe.py",
-            json.dumps(request),
-        ],
-        deadline=deadline,
-        environ={**environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONIOENCODING": "utf-8"},
-        cwd=environment.prefix,
-    )
-    opened: dict[str, tuple[str | None, str | None]] = {}
-    said: dict[str, object] = {}
-    for fact in probing.facts(result.stdout):
-        library = fact.get("library")
-        if isinstance(library, dict):
-            opened[library["soname"]] = (library["path"], library["error"])
-        said.update(fact)
-    notes = []
-    if result.outcome is not Outcome.COMPLETED:
-        notes.append(f"the loader probe {result.how_it_ended} at {said.get('stage', 'its start')}")
-    cuinit, trouble, at = said.get("cuinit"), said.get("libcuda"), said.get("libcuda_path")
-    return Libraries(
-        "loaded",
-        result.outcome,
-        tuple(_judged(environment, soname, opened.get(soname)) for soname in sonames),
-        libcuda=trouble if isinstance(trouble, str) else None,
-        cuinit=cuinit if isinstance(cuinit, int) else None,
-        libcuda_path=at if isinstance(at, str) else None,
-        notes=tuple(notes),
-    )
+    return Opener(
+        environment,
+        "loader_probe.py",
+        sonames,
+        {"runpath": wheel.runpath, "legacy_rpath": wheel.legacy},
+        partial(_judged, environment),
+        deadline,
+        runner,
+    ).open(activated, session)
 
 
 def _unusable(path: str, same: Sequence[str]) -> LibraryState:
@@ -285,13 +236,11 @@ def _unusable(path: str, same: Sequence[str]) -> LibraryState:
     return LibraryState.HIDDEN if others else LibraryState.DAMAGED
 
 
-def _judged(
-    environment: Environment, soname: str, opened: tuple[str | None, str | None] | None
-) -> Library:
+def _judged(environment: Environment, soname: str, opened: Attempt | None) -> Library:
     same, other = candidates(environment, soname)
     if opened is None:
         return Library(soname, LibraryState.UNKNOWN, None, same, other)
-    path, error = opened
+    path, error = opened.path, opened.error
     if error is None:
         return Library(soname, LibraryState.FOUND, path, same, other)
     absent = _ABSENT.match(error)

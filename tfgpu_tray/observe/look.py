@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,20 +14,25 @@ from tfgpu_tray.model import (
     Depth,
     Driver,
     Environment,
+    Hooks,
     Host,
     Libraries,
     Outcome,
     Packages,
     Snapshot,
 )
-from tfgpu_tray.observe import hooks, libraries
+from tfgpu_tray.observe import cmd_activation, dlls, hooks, libraries
 from tfgpu_tray.observe.activation import activate, session_environ
+from tfgpu_tray.observe.batch_text import predicted_path
 from tfgpu_tray.observe.child import Runner, run
 from tfgpu_tray.observe.compute import compute_something
 from tfgpu_tray.observe.conda import observe_conda
 from tfgpu_tray.observe.driver import glance, library_version, loaded_module, observe_driver
+from tfgpu_tray.observe.environments import this_registry
 from tfgpu_tray.observe.fingerprint import fingerprint
 from tfgpu_tray.observe.host import observe_host
+from tfgpu_tray.observe.layout import HERE, WINDOWS
+from tfgpu_tray.observe.long_paths import too_long
 from tfgpu_tray.observe.packages import observe_packages
 from tfgpu_tray.observe.shell_text import predicted_loader_path
 from tfgpu_tray.observe.tensorflow import ask_tensorflow
@@ -95,24 +100,44 @@ class Observer:
 
     def _static(self, snapshot: Snapshot) -> Snapshot:
         environment = snapshot.environment
-        found = hooks.observe_hooks(environment)
+        found = hooks.observe_hooks(environment, self._drives(snapshot))
         packages = self.packages(environment)
-        loader_path = predicted_loader_path(found, environment, self.session)
-        predicted = None
-        if sonames := needed(packages):
-            wheel = _wheel(packages)
-            predicted = libraries.predict(environment, sonames, wheel, loader_path, found.preload)
         return replace(
             snapshot,
             packages=packages,
             conda=observe_conda(environment.prefix),
             hooks=found,
-            libraries=predicted,
+            libraries=self._predict(snapshot, packages, found),
+            notes=tuple(self._limits(environment)),
         )
+
+    def _drives(self, snapshot: Snapshot) -> tuple[Path, ...]:
+        """The roots of the drives that Windows and the environment are on."""
+        if snapshot.host.system != WINDOWS.system:
+            return ()
+        drives = (self.session.get("SYSTEMDRIVE", ""), snapshot.environment.prefix.drive)
+        return tuple(dict.fromkeys(Path(f"{drive.upper()}\\") for drive in drives if drive))
+
+    def _limits(self, environment: Environment) -> Iterator[str]:
+        registry = this_registry()
+        if registry is not None and (note := too_long(environment, registry)):
+            yield note
+
+    def _predict(self, snapshot: Snapshot, packages: Packages, found: Hooks) -> Libraries | None:
+        environment, session = snapshot.environment, self.session
+        names = needed(packages, snapshot.host.system)
+        if not names:
+            return None
+        if snapshot.host.system == WINDOWS.system:
+            path = predicted_path(found, environment, session)
+            return dlls.predict(environment, names, path, session, found.preload)
+        path = predicted_loader_path(found, environment, session)
+        return libraries.predict(environment, names, _wheel(packages), path, found.preload)
 
     def _deep(self, snapshot: Snapshot, depth: Depth) -> Snapshot:
         environment = snapshot.environment
-        activation = activate(
+        on_windows = snapshot.host.system == WINDOWS.system
+        activation = (cmd_activation.activate if on_windows else activate)(
             environment,
             self.session,
             deadline=self.deadlines.activation,
@@ -139,25 +164,32 @@ class Observer:
         return snapshot
 
     def _load(self, snapshot: Snapshot, environ: Mapping[str, str]) -> Libraries | None:
-        sonames = needed(snapshot.packages)
-        if not sonames:
+        environment, packages = snapshot.environment, snapshot.packages
+        names = needed(packages, snapshot.host.system)
+        if not names:
             return snapshot.libraries
+        deadline, runner = self.deadlines.loader, self.runner
+        if snapshot.host.system == WINDOWS.system:
+            return dlls.load(
+                environment, names, environ, self.session, deadline=deadline, runner=runner
+            )
         return libraries.load(
-            snapshot.environment,
-            sonames,
-            _wheel(snapshot.packages),
+            environment,
+            names,
+            _wheel(packages),
             environ,
             self.session,
-            deadline=self.deadlines.loader,
-            runner=self.runner,
+            deadline=deadline,
+            runner=runner,
         )
 
 
-def needed(packages: Packages) -> tuple[str, ...]:
-    """The sonames that the effective TensorFlow opens by name; empty for a release not known."""
+def needed(packages: Packages, system: str = HERE.system) -> tuple[str, ...]:
+    """The libraries that the effective TensorFlow opens by name on *system*; empty for a release
+    not known."""
     effective = packages.effective
     known = release(effective.version) if effective else None
-    return known.libs if known else ()
+    return known.opened_on(system) if known else ()
 
 
 def _wheel(packages: Packages) -> libraries.Wheel | None:

@@ -97,7 +97,8 @@ def _scan(folder: Path) -> tuple[list[tuple[str, str, str]], list[str], set[str]
     """Distributions (name, version, metadata folder), leftovers and package folders in *folder*."""
     infos, leftovers, packages = [], [], set()
     try:
-        entries = list(os.scandir(folder))
+        # `tensorflow-2.12.0` comes before the `tensorflow_intel-2.12.0` it brings in on Windows.
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:
         return [], [], set()
     for entry in entries:
@@ -135,7 +136,7 @@ def _missing(name: str, info: Path) -> Iterable[str]:
         return
     folder = str(info.parent)
     for line in record.splitlines():
-        path = line.rsplit(",", 2)[0].strip('"')
+        path = line.rsplit(",", 2)[0].strip('"').replace("\\", "/")
         wanted = path.count("/") == 1 and path.endswith("/__init__.py")
         if not wanted and (".so" not in path and not path.endswith((".pyd", ".dll"))):
             continue

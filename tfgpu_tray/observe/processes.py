@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psutil
 
+from tfgpu_tray.observe.layout import HERE, Layout
+
 ACTIVATED = frozenset({"conda", "mamba", "micromamba", "uv", "pixi"})  # work on the active one
 MANAGERS = frozenset({"pip", "conda", "mamba", "micromamba", "uv", "pixi", "poetry", "pdm"})
 CHANGES = frozenset(
@@ -36,13 +38,15 @@ class Manager(Process):
     places: tuple[str, ...] = ()  # paths that its program and its words name
     active: tuple[str, ...] = ()  # the environments it would work on without being told one
 
-    def works_on(self, prefix: Path) -> bool:
-        named = prefix.name in _named(self.words) and prefix.parent.name == "envs"
-        roots = (str(prefix), os.path.realpath(prefix))
+    def works_on(self, prefix: Path, layout: Layout = HERE) -> bool:
+        """Whether it names *prefix*, or something inside it, or is active there."""
+        names = {layout.rules.normcase(name) for name in _named(self.words)}
+        named = layout.rules.normcase(prefix.name) in names and prefix.parent.name == "envs"
+        roots = _roots(prefix)
         return (
             named
-            or any(place in roots for place in self.active)
-            or any(_inside(place, roots) for place in self.places)
+            or any(_is_one(place, roots, layout) for place in self.active)
+            or any(_inside(place, roots, layout) for place in self.places)
         )
 
 
@@ -52,7 +56,7 @@ def managers_at_work() -> list[Manager]:
     found = []
     for process in psutil.process_iter(["pid", "cmdline"]):
         words = process.info["cmdline"] or []
-        manager = _manager(words)
+        manager = manager_of(words)
         if process.pid in own or manager is None or not CHANGES.intersection(words):
             continue
         try:
@@ -80,11 +84,10 @@ def installers_at_work(prefix: Path) -> list[Manager]:
 def users_of_tensorflow(prefix: Path) -> list[Process]:
     """Programs that have TensorFlow of *prefix* loaded: replacing it under them breaks them."""
     found = []
-    roots = (str(prefix), os.path.realpath(prefix))
+    roots = _roots(prefix)
     for process in psutil.process_iter(["pid", "cmdline", "exe"]):
-        if process.pid == os.getpid() or "python" not in os.path.basename(
-            process.info["exe"] or ""
-        ):
+        program = os.path.basename(process.info["exe"] or "").lower()
+        if process.pid == os.getpid() or "python" not in program:
             continue
         try:
             maps = process.memory_maps(grouped=True)
@@ -95,9 +98,14 @@ def users_of_tensorflow(prefix: Path) -> list[Process]:
     return found
 
 
-def _manager(words: list[str]) -> str | None:
+def _roots(path: Path) -> tuple[str, str]:
+    return str(path), os.path.realpath(path)
+
+
+def manager_of(words: Sequence[str]) -> str | None:
     """What a command line runs: `pip …`, `python -m pip …`, `python /opt/conda/bin/conda …`."""
-    names = (Path(word).name.removesuffix(".exe") for word in words[:3])
+    bare = (re.split(r"[\\/]", word)[-1].lower() for word in words[:3])
+    names = (re.sub(r"(\.exe|\.bat|-script\.pyw?)$", "", name) for name in bare)
     known = (re.sub(r"^pip3?(\.\d+)?$", "pip", name) for name in names)
     return next((name for name in known if name in MANAGERS), None)
 
@@ -113,8 +121,12 @@ def _named(words: Sequence[str]) -> set[str]:
     return found | {word.partition("=")[2] for word in words if word.startswith("--name=")}
 
 
-def _inside(place: str, roots: Sequence[str]) -> bool:
-    return any(place == root or place.startswith(root + os.sep) for root in roots)
+def _inside(place: str, roots: Sequence[str], layout: Layout = HERE) -> bool:
+    return any(layout.within(place, root) for root in roots)
+
+
+def _is_one(place: str, roots: Sequence[str], layout: Layout) -> bool:
+    return any(layout.within(place, r) and layout.within(r, place) for r in roots)
 
 
 def _active(process: psutil.Process) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from tfgpu_tray.model import Environment
+from tfgpu_tray.observe.layout import HERE, WINDOWS, Layout
 
 QUIET = 10.0  # seconds without a change after which a trace counts as a leftover
 
@@ -51,6 +52,15 @@ def _age(path: Path, now: float) -> float:
     A stamp far in the future is from before the clock was set back; the trace is old as well.
     """
     try:
-        return abs(now - os.lstat(path).st_ctime)
+        return abs(now - _changed(path))
     except OSError:
         return QUIET
+
+
+def _changed(path: Path, layout: Layout = HERE) -> float:
+    """When it was renamed or changed last. Python tells no such time on Windows; a rename shows in
+    the folder that holds the name."""
+    status = os.lstat(path)
+    if layout is WINDOWS:
+        return max(status.st_mtime, os.stat(path.parent).st_mtime)
+    return status.st_ctime

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from tfgpu_tray.knowledge import log_lines
 from tfgpu_tray.model import Environment, Outcome, TensorFlow
 from tfgpu_tray.observe import probing
-from tfgpu_tray.observe.child import Runner, run
+from tfgpu_tray.observe.child import Result, Runner, run
 
 # From 2.12 on the names of missing libraries are only logged at verbose level 1.
 VERBOSE = {"TF_CPP_MIN_LOG_LEVEL": "0", "TF_CPP_MAX_VLOG_LEVEL": "1"}
@@ -31,7 +32,6 @@ def ask_tensorflow(
         cwd=environment.prefix,
     )
     said = probing.merged(result.stdout)
-    gpus = said.get("gpus")
     error = said.get("error")
     outcome = result.outcome
     if outcome is Outcome.COMPLETED and error is not None:
@@ -40,6 +40,14 @@ def ask_tensorflow(
         outcome = Outcome.CRASHED  # something called exit() under us
     if error is None and outcome is not Outcome.COMPLETED:
         error = f"Python {result.how_it_ended}"
+    return as_answer(said, outcome, error, result)
+
+
+def as_answer(
+    said: Mapping[str, Any], outcome: Outcome, error: object, result: Result
+) -> TensorFlow:
+    """What the probe *said* before it ended so."""
+    gpus = said.get("gpus")
     return TensorFlow(
         outcome=outcome,
         stage=str(said.get("stage", "start")),

@@ -1,10 +1,10 @@
 """Opens the libraries a TensorFlow needs, in the order its loader would look, without TensorFlow.
 
 Argument: one JSON object
-``{"sonames": [...], "runpath": [...], "legacy_rpath": bool, "libcuda": bool}``.
+``{"names": [...], "driver": bool, "runpath": [...], "legacy_rpath": bool}``.
 ``runpath`` is that of libtensorflow_framework: a plain ``dlopen`` from Python would not search it.
-With ``legacy_rpath`` it is DT_RPATH, which comes before LD_LIBRARY_PATH. ``libcuda`` asks to start
-the driver as well.
+With ``legacy_rpath`` it is DT_RPATH, which comes before LD_LIBRARY_PATH. ``driver`` asks to start
+the driver as well. Windows has ``dll_probe.py``.
 """
 
 from __future__ import annotations
@@ -57,8 +57,6 @@ def where(soname: str) -> Optional[str]:
 
 
 def is_loaded(soname: str) -> bool:
-    if not hasattr(os, "RTLD_NOLOAD"):  # Windows
-        return False
     try:
         ctypes.CDLL(soname, mode=getattr(os, "RTLD_NOLOAD", 0))
     except OSError:
@@ -96,9 +94,8 @@ def open_library(
 
 
 def open_libcuda() -> None:
-    name = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
     try:
-        library = ctypes.CDLL(name)
+        library = ctypes.CDLL("libcuda.so.1")
     except OSError as error:
         say(libcuda=str(error), cuinit=None, libcuda_path=None)
         return
@@ -117,10 +114,10 @@ def main() -> None:
         loader_path = []
     built_in = request["runpath"]
     order = (built_in, loader_path) if request["legacy_rpath"] else (loader_path, built_in)
-    for soname in request["sonames"]:
+    for soname in request["names"]:
         path, error = open_library(soname, *order)
-        say(library={"soname": soname, "path": path, "error": error})
-    if request["libcuda"]:
+        say(library={"name": soname, "path": path, "error": error})
+    if request["driver"]:
         say(stage="libcuda")
         open_libcuda()
     say(stage="done")

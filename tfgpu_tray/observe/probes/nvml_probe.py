@@ -21,6 +21,9 @@ def attempt(function: Callable[..., Any], *arguments: object) -> Any:
 
 
 def library_path() -> Optional[str]:
+    """The file that was really loaded."""
+    if sys.platform == "win32":
+        return module_path()
     try:
         with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
             for line in maps:
@@ -29,6 +32,19 @@ def library_path() -> Optional[str]:
     except (OSError, IndexError):
         pass
     return None
+
+
+def module_path() -> Optional[str]:
+    import ctypes
+
+    import pynvml
+
+    if sys.platform != "win32" or pynvml.nvmlLib is None:
+        return None
+    buffer = ctypes.create_unicode_buffer(32768)
+    handle = ctypes.c_void_p(pynvml.nvmlLib._handle)
+    ctypes.WinDLL("kernel32").GetModuleFileNameW(handle, buffer, len(buffer))
+    return buffer.value or None
 
 
 def main() -> None:
