@@ -277,7 +277,7 @@ def test_a_terminal_that_lacks_a_character_shows_another(
     bench.hold(NO_CUDNN)
     assert main(["status"], bench.start) == 2
     sys.stdout.flush()
-    assert b"? broken" in shown.getvalue()
+    assert b"x broken" in shown.getvalue()
 
 
 # ---- status ------------------------------------------------------------------------------------

@@ -235,6 +235,13 @@ def test_what_is_no_toml_is_reported_with_its_line() -> None:
     assert problem.startswith("c: not valid TOML: ") and "line 2" in problem
 
 
+def test_how_a_path_of_windows_is_written_is_said() -> None:
+    (problem,) = problems('[environments]\ninclude = ["C:\\Users\\me\\tf"]\n')
+    assert problem.endswith("; write paths of Windows between single quotes")
+    (other,) = problems("# 'C:\\Users'\nx = y\n")
+    assert "Windows" not in other
+
+
 def test_a_file_that_cannot_be_read_is_a_mistake_not_the_defaults(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         load(tmp_path)  # a folder

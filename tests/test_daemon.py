@@ -25,6 +25,7 @@ from tfgpu_tray import daemon
 from tfgpu_tray.app import App
 from tfgpu_tray.config import Config
 from tfgpu_tray.model import Event
+from tfgpu_tray.monitor.stopping import StopSocket, stop_signals
 from tfgpu_tray.store.locks import is_held, watcher_lock
 
 AT_ONCE = 2.0  # seconds in which it ends
@@ -257,13 +258,13 @@ def test_repairs_go_on_when_everything_else_is_ended() -> None:
         assert repair.wait(SECONDS) == -KILLED
 
 
-def stop_often(stopped: daemon.StopSocket) -> None:
+def stop_often(stopped: StopSocket) -> None:
     for _ in range(100_000):
         stopped.stop()
 
 
 def test_stopping_is_noticed_at_once_and_may_be_asked_for_often() -> None:
-    with daemon._stop_signals() as stopped:
+    with stop_signals() as stopped:
         assert not stopped.wait(0.01)
         threading.Timer(0.05, stop_often, [stopped]).start()
         start = time.monotonic()
@@ -279,6 +280,15 @@ def test_what_nobody_hears_ends_no_watching(error: Exception) -> None:
         raise error
 
     daemon._unbreakable(say)({"line": "x"})
+
+
+def test_nothing_is_said_after_the_last_word() -> None:
+    """A look that was cut short would tell so while the interpreter ends."""
+    said: list[str] = []
+    say = daemon._unbreakable(lambda what: said.append(what["kind"]))
+    for kind in ("start", "stopped", "failed"):
+        say({"kind": kind})
+    assert said == ["start", "stopped"]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,9 @@ from tfgpu_tray.survey import Survey
 if TYPE_CHECKING:
     from tfgpu_tray.autostart.autostart import Autostart
     from tfgpu_tray.installer.target import Wishes
+    from tfgpu_tray.installer.wsl import WslInstaller
     from tfgpu_tray.model import Environment
+    from tfgpu_tray.observe.wsl import Wsl
     from tfgpu_tray.repair.transaction import Telling, Workshop
     from tfgpu_tray.store.board import Board, Standing
     from tfgpu_tray.store.journal import Journal, Repair
@@ -84,6 +86,23 @@ class App:
         database = open_database(self.data_dir)
         return Looks(database), Journal(database), Board(database)
 
+    @cached_property
+    def wsl(self) -> Wsl | None:
+        """The way to WSL; None where this is no Windows."""
+        if sys.platform == "win32":
+            from tfgpu_tray.observe.windows_api import this_windows
+            from tfgpu_tray.observe.wsl import Wsl
+
+            return Wsl(self.observer.session, this_windows().registry)
+        return None
+
+    def wsl_installer(self) -> WslInstaller | None:
+        """What installs WSL; None where this is no Windows."""
+        from tfgpu_tray.installer.wsl import WslInstaller
+        from tfgpu_tray.store.awaited import AfterRestart
+
+        return WslInstaller(self.wsl, AfterRestart(self.data_dir)) if self.wsl else None
+
     @property
     def looks(self) -> Looks:
         return self._stores[0]
@@ -129,7 +148,7 @@ class App:
 
     def survey(self, *, remember: bool = True) -> Survey:
         looks = self.looks if remember else None
-        return Survey(self.config, self.observer, self.environ, self.home, looks)
+        return Survey(self.config, self.observer, self.environ, self.home, looks, self.wsl)
 
     def workshop(self, telling: Telling) -> Workshop:
         from tfgpu_tray.repair.transaction import Workshop
@@ -138,7 +157,7 @@ class App:
 
     def wishes(self, environment: Environment | None, *, fresh: bool = False) -> Wishes:
         """What the configuration and the past ask for in *environment*."""
-        from tfgpu_tray.installer.conda import find_conda
+        from tfgpu_tray.installer.conda_command import find_conda
         from tfgpu_tray.installer.target import CudaSource, Wishes
 
         prefix = environment.prefix if environment else None

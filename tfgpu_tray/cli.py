@@ -7,9 +7,7 @@ Modules that only some commands need are imported where they are needed: `check`
 from __future__ import annotations
 
 import argparse
-import io
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +17,14 @@ from tfgpu_tray import __version__
 from tfgpu_tray.app import App
 from tfgpu_tray.config import ConfigError
 from tfgpu_tray.model import Depth, Report, Verdict, plain
-from tfgpu_tray.terminal import Progress, console, print_lines, waiting
+from tfgpu_tray.terminal import (
+    Progress,
+    console,
+    prepare_streams,
+    print_lines,
+    speak_utf8,
+    waiting,
+)
 
 if TYPE_CHECKING:
     from tfgpu_tray.repair.plan import Plan
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
 
 USAGE = 64
 COULD_NOT_TELL = 3
+NO_WSL = "WSL is a part of Windows, and this is none"
 
 
 class NobodyToAsk(Exception):
@@ -47,9 +53,11 @@ def main(
     start: Callable[[Path | None, Path | None], App] = App.start,
 ) -> int:
     """Run one command; *start* puts the program together from --config and --data-dir."""
-    _prepare_streams()
+    prepare_streams()
     given = argparse.Namespace(json=False, config=None, data_dir=None)
     options = _parser().parse_args(arguments, given)
+    if options.json:
+        speak_utf8()
     command = options.run_command
     try:
         app = start(options.config, options.data_dir)
@@ -63,16 +71,6 @@ def main(
         if code is None:
             raise
         return _fail(options, [str(error)], code)
-
-
-def _prepare_streams() -> None:
-    """pythonw has none; one that is redirected on Windows may not know every character."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
 
 
 def _expected(error: Exception) -> int | None:
@@ -123,6 +121,9 @@ def _parser() -> argparse.ArgumentParser:
         help="how closely to look (default: %(default)s)",
     )
     check_.add_argument("--plan", action="store_true", help="also say what a repair would do")
+    check_.add_argument(
+        "--wsl", action="store_true", help="on Windows: also look inside WSL, which starts it"
+    )
     check_.set_defaults(run_command=check)
 
     for name, function, text in (
@@ -130,15 +131,21 @@ def _parser() -> argparse.ArgumentParser:
         ("install", install, "set an environment up, from nothing if need be"),
     ):
         command = commands.add_parser(name, parents=parents, help=text)
-        command.add_argument("--env", type=Path, required=True, metavar="PREFIX")
+        what: Any = command
+        if function is install:
+            what = command.add_mutually_exclusive_group(required=True)
+            what.add_argument("--wsl", action="store_true", help="Linux inside Windows")
+        what.add_argument("--env", type=Path, required=function is repair, metavar="PREFIX")
         command.add_argument("--dry-run", action="store_true", help="only say what would be done")
         command.add_argument("--yes", action="store_true", help="do not ask")
+        _add_wait(command)
         command.set_defaults(run_command=function)
 
     undo_ = commands.add_parser("undo", parents=parents, help="take the last repair back")
     undo_.add_argument("--env", type=Path, metavar="PREFIX", help="of this environment")
     undo_.add_argument("--yes", action="store_true", help="do not ask")
     undo_.add_argument("--force", action="store_true", help="even over files changed since")
+    _add_wait(undo_)
     undo_.set_defaults(run_command=undo)
 
     run_ = commands.add_parser("run", parents=parents, help="stay and watch")
@@ -155,6 +162,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_wait(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--wait",
+        nargs="?",
+        type=float,
+        const=60.0,
+        metavar="MINUTES",
+        help="while a program uses the environment, wait for its end, an hour unless told",
+    )
+
+
 # ---- commands ----------------------------------------------------------------------------------
 
 
@@ -163,14 +181,19 @@ def check(app: App, options: argparse.Namespace) -> int:
 
     depth = Depth[options.depth.upper()]
     survey = app.survey()
+    if options.wsl and survey.wsl is None:
+        return _fail(options, [NO_WSL], USAGE)
     if options.json:
-        overview = survey.check(depth, options.env)
+        overview = survey.check(depth, options.env, into_wsl=options.wsl)
         _print_json(words.overview_json(overview, _plans(app, options, overview)))
     else:
         screen = console()
         with screen.status("Looking at the machine") as status:
             overview = survey.check(
-                depth, options.env, lambda e: status.update(f"Looking at {e.prefix}")
+                depth,
+                options.env,
+                lambda e: status.update(f"Looking at {e.prefix}"),
+                into_wsl=options.wsl,
             )
         print_lines(screen, words.overview_text(overview))
         for plan in _plans(app, options, overview).values():
@@ -189,7 +212,9 @@ def _plans(app: App, options: argparse.Namespace, overview: Overview) -> dict[Pa
             report, app.wishes(report.snapshot.environment), app.config.channel
         )
         for report in overview.reports
-        if report.verdict in (Verdict.BROKEN, Verdict.DEGRADED) and report.diagnoses
+        if report.verdict in (Verdict.BROKEN, Verdict.DEGRADED)
+        and report.diagnoses
+        and report.snapshot.environment.distribution is None  # that is changed from inside
     }
 
 
@@ -198,6 +223,7 @@ def repair(app: App, options: argparse.Namespace) -> int:
 
     survey = app.survey()
     environment = survey.named(options.env)
+    _wait(app, options, environment.prefix)
     with waiting(options.json, f"Looking at {environment.prefix}"):
         _recover(app, environment.prefix)
         report = survey.check(Depth.TENSORFLOW, [environment.prefix]).reports[0]
@@ -206,6 +232,8 @@ def repair(app: App, options: argparse.Namespace) -> int:
 
 
 def install(app: App, options: argparse.Namespace) -> int:
+    if options.wsl:
+        return _install_wsl(app, options)
     from tfgpu_tray.repair.plan import plan_creation, plan_install
     from tfgpu_tray.repair.setup import blank_report, with_creation
 
@@ -213,6 +241,7 @@ def install(app: App, options: argparse.Namespace) -> int:
     prefix = Path(options.env).expanduser().absolute()
     if prefix.is_file() or (prefix.is_dir() and any(prefix.iterdir())):
         environment = survey.named(prefix)
+        _wait(app, options, prefix)
         with waiting(options.json, f"Looking at {prefix}"):
             _recover(app, prefix)
             report = survey.check(Depth.TENSORFLOW, [prefix]).reports[0]
@@ -231,6 +260,31 @@ def install(app: App, options: argparse.Namespace) -> int:
     return _carry_out(app, options, plan, report, "install")
 
 
+def _install_wsl(app: App, options: argparse.Namespace) -> int:
+    """WSL belongs to the machine, not to an environment, so there is no plan and no undo of it."""
+    import time
+
+    from tfgpu_tray import words
+    from tfgpu_tray.installer.wsl import State
+
+    installer = app.wsl_installer()
+    if installer is None:
+        return _fail(options, [NO_WSL], USAGE)
+    host = app.observer.machine(Depth.FINGERPRINT)[0]
+    told = installer.plan(host)
+    if told.state is State.PLANNED and not options.dry_run:
+        if not options.json:
+            print_lines(console(), words.installation_text(told))
+        if not _agreed(options):
+            return COULD_NOT_TELL
+        told = installer.apply(host, time.time())
+    if options.json:
+        _print_json(words.installation_json(told))
+    else:
+        print_lines(console(), words.installation_text(told))
+    return COULD_NOT_TELL if told.state in (State.REFUSED, State.DECLINED, State.FAILED) else 0
+
+
 def undo(app: App, options: argparse.Namespace) -> int:
     prefix = options.env.expanduser().absolute() if options.env else None
     _recover(app, prefix)
@@ -244,6 +298,7 @@ def undo(app: App, options: argparse.Namespace) -> int:
         print(f"Takes back the {last.command} of {when} in {last.prefix}.")
     if not _agreed(options):
         return COULD_NOT_TELL
+    _wait(app, options, last.prefix)
     with Progress(quiet=options.json) as progress:
         ended = app.workshop(progress.telling).undo(last, force=options.force)
     return _tell_end(options, ended, None)
@@ -291,9 +346,9 @@ def autostart(app: App, options: argparse.Namespace) -> int:
         print("No longer starts at login. What runs now keeps running.")
     else:
         print("Does not start at login. `tfgpu-tray autostart enable` turns it on.")
-    if state.enabled and options.headless:
+    if state.enabled and options.headless and state.method == "systemd":
         print("Start it now: systemctl --user start tfgpu-tray")
-    for note in filter(None, state.note.split("; ")):
+    for note in state.notes:
         print(f"  {note}")
     return 0
 
@@ -334,11 +389,18 @@ def _carry_out(
     return _tell_end(options, ended, plan)
 
 
+def _wait(app: App, options: argparse.Namespace, prefix: Path) -> None:
+    """With --wait, until nobody uses *prefix*."""
+    if options.wait is not None:
+        with Progress(quiet=options.json) as progress:
+            app.workshop(progress.telling).wait(prefix, options.wait * 60)
+
+
 def _agreed(options: argparse.Namespace) -> bool:
     """Consent, from --yes or from the person at the terminal."""
     if options.yes:
         return True
-    if options.json or not sys.stdin.isatty():
+    if options.json or sys.stdin is None or not sys.stdin.isatty():  # None: pythonw
         raise NobodyToAsk("nobody is here to ask; pass --yes to go ahead")
     return input("Go ahead? [y/N] ").strip().lower() in ("y", "yes")
 

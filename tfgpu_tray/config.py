@@ -15,6 +15,7 @@ FILE = "config.toml"
 T = TypeVar("T")
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*([smh])$")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
+_PATH_OF_WINDOWS = re.compile(r'"[A-Za-z]:\\')  # what follows a backslash there is an escape
 _CUDA = ("auto", "conda", "wheels", "extra")
 _PANELS = ("auto", "light", "dark")
 
@@ -87,7 +88,9 @@ def parse(text: str, name: str = FILE) -> Config:
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError([f"{name}: not valid TOML: {error}"]) from error
+        quoted = _PATH_OF_WINDOWS.search(text)
+        hint = "; write paths of Windows between single quotes" if quoted else ""
+        raise ConfigError([f"{name}: not valid TOML: {error}{hint}"]) from error
     reader = _Reader(text, name)
     config = reader.config(content)
     if reader.problems:

@@ -1,16 +1,15 @@
-"""Stays alive and watches, with a tray icon or without; stops cleanly on SIGTERM and SIGINT."""
+"""Stays alive and watches, with a tray icon or without; stops cleanly when it is told to."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
 import logging
-import signal
-import socket
+import os
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,8 @@ from tfgpu_tray.monitor.looking import CommandLooker
 from tfgpu_tray.monitor.monitor import Monitor
 from tfgpu_tray.monitor.senses import MachineSenses
 from tfgpu_tray.monitor.service import Service, Timetable
+from tfgpu_tray.monitor.session import Answers, listen
+from tfgpu_tray.monitor.stopping import StopSocket, stop_signals
 from tfgpu_tray.monitor.watch import Watcher
 from tfgpu_tray.observe.environments import homes_of_environments
 from tfgpu_tray.store.database import StoreUnusable
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 BEAT = 30.0  # seconds between looks at the clock
 SLACK = 30.0  # seconds that a look may take beyond what its probes may
+LAST = 1.5  # seconds that what is left of a stopped program gets on Windows
 
 Say = Callable[[dict[str, Any]], None]
 log = logging.getLogger(__name__)
@@ -62,11 +64,22 @@ def stay(app: App, say: Say, *, headless: bool) -> int:
         raise StoreUnusable(f"{app.data_dir} cannot be used: {error}") from error
     try:
         _write_logs(app.data_dir)
-        with _stop_signals() as stopped:
-            _watch(app, _unbreakable(say), stopped, headless)
+        threading.excepthook = _log_end  # at login nobody sees what is printed
+        with stop_signals() as stopped:
+            _watch_logged(app, _unbreakable(say), stopped, headless)
     finally:
         lock.release()
+    if sys.platform == "win32":
+        _leave()
     return 0
+
+
+def _watch_logged(app: App, say: Say, stopped: StopSocket, headless: bool) -> None:
+    try:
+        _watch(app, say, stopped, headless)
+    except Exception:
+        log.exception("the program ended")
+        raise
 
 
 def _watch(app: App, say: Say, stopped: StopSocket, headless: bool) -> None:
@@ -113,6 +126,8 @@ def _watch(app: App, say: Say, stopped: StopSocket, headless: bool) -> None:
         faces.append(
             Face(app, monitor, record, stop=stopped.stop, woken=woken.set, resumed=service.resumed)
         )
+    over = threading.Event()  # after the face: it says how its windows count pixels, this makes one
+    session = listen(Answers(stopped.stop, over.wait, service.resumed))
     settled = False
     while not stopped.wait(BEAT):
         service.beat()
@@ -124,6 +139,8 @@ def _watch(app: App, say: Say, stopped: StopSocket, headless: bool) -> None:
     service.stop()
     _end_children(survivors)  # a probe at work would hold the exit up
     say({"kind": "stopped", "prefix": None, "text": "stopped", "line": _line("stopped")})
+    over.set()
+    session.close()
 
 
 def _senses(app: App) -> MachineSenses:
@@ -145,46 +162,6 @@ def _rest_of_pause(app: App) -> float | None:
 # ---- starting and stopping ---------------------------------------------------------------------
 
 
-class StopSocket:
-    """Becomes readable with the first SIGTERM or SIGINT, or with `stop`.
-
-    The interpreter itself writes to it. Handlers written in Python would not do: signals come in
-    bursts, a handler interrupts itself, and an Event that it sets was seen to wait for itself.
-    """
-
-    def __init__(self, ours: socket.socket, theirs: socket.socket):
-        self._ours, self._theirs = ours, theirs
-
-    def stop(self) -> None:
-        try:
-            self._theirs.send(b"\0")
-        except OSError:
-            pass  # full, or closed: it is stopping already
-
-    def wait(self, seconds: float) -> bool:
-        """Whether it is time to stop; waits for at most *seconds*."""
-        self._ours.settimeout(seconds)
-        try:
-            self._ours.recv(1)
-        except TimeoutError:
-            return False
-        return True
-
-
-@contextmanager
-def _stop_signals() -> Iterator[StopSocket]:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        theirs.setblocking(False)
-        before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)
-        try:
-            yield StopSocket(ours, theirs)
-        finally:
-            signal.set_wakeup_fd(before)
-
-
 def _write_logs(folder: Path) -> None:
     """To <data>/logs, at most 4 MB; nothing of a library's chatter. Raises StoreUnusable."""
     file = folder / "logs" / "tfgpu-tray.log"
@@ -201,6 +178,13 @@ def _write_logs(folder: Path) -> None:
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
 
 
+def _log_end(thread: threading.ExceptHookArgs) -> None:
+    """Of a thread, of this program or of a library."""
+    name = thread.thread.name if thread.thread is not None else "?"
+    error = thread.exc_value
+    log.error("the thread %s ended", name, exc_info=error if error is not None else True)
+
+
 def _end_children(survivors: set[int]) -> None:
     """Ends every process below this one, except *survivors* and what is below them."""
     children = psutil.Process().children(recursive=True)
@@ -215,6 +199,13 @@ def _end_children(survivors: set[int]) -> None:
             continue
 
 
+def _leave() -> None:
+    """watchdog's threads, which the interpreter waits for, may miss that they are to end."""
+    last = threading.Timer(LAST, os._exit, [0])
+    last.daemon = True
+    last.start()
+
+
 def _give_memory_back() -> None:
     """A first start compiles every module, which takes 8 MB for a moment; glibc would keep them."""
     gc.collect()
@@ -225,13 +216,23 @@ def _give_memory_back() -> None:
 
 
 def _unbreakable(say: Say) -> Say:
-    """Whoever read it may be gone: a closed terminal, `| head`. That ends no watching."""
+    """Whoever read it may be gone: a closed terminal, `| head`. That ends no watching.
+
+    The last word is that it stopped: a thread that prints while the interpreter ends aborts it.
+    """
+    speaking = threading.Lock()
+    is_over = False
 
     def say_on(what: dict[str, Any]) -> None:
-        try:
-            say(what)
-        except (OSError, ValueError) as error:
-            log.debug("nobody reads what is said: %r", error)
+        nonlocal is_over
+        with speaking:
+            if is_over:
+                return
+            is_over = what.get("kind") == "stopped"
+            try:
+                say(what)
+            except (OSError, ValueError) as error:
+                log.debug("nobody reads what is said: %r", error)
 
     return say_on
 
@@ -250,6 +251,9 @@ def introduce(app: App, say: Say, record: Callable[[str, str], None]) -> None:
             app.board.append(event)
             say(as_data(event))
     _correct_autostart(app.autostart(), record)
+    installer = app.wsl_installer()
+    if installer is not None and (news := installer.take_up()):
+        record("wsl", news)
     judged, others = app.survey().find()
     host, driver = app.observer.machine(Depth.STATIC)
     texts = [

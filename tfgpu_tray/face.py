@@ -17,9 +17,10 @@ from tfgpu_tray.tray.backends import NO_TRAY, NoTray, open_icon
 from tfgpu_tray.tray.healer import Healer
 from tfgpu_tray.tray.loop import LoopThread
 from tfgpu_tray.tray.notifier import SECONDS, Notifier
+from tfgpu_tray.tray.opener import open_file
 from tfgpu_tray.tray.panel import panel_is_dark
-from tfgpu_tray.tray.quiet import quiet
-from tfgpu_tray.tray.tray import Hands, Tray, open_file
+from tfgpu_tray.tray.quiet import LONGEST, quiet
+from tfgpu_tray.tray.tray import Hands, Tray
 from tfgpu_tray.tray.view import View, read_view
 from tfgpu_tray.words import details_text
 
@@ -49,10 +50,7 @@ class Face:
         self._told_hosted: bool | None = None
         self._healer = Healer(app.command, app.data_dir / "logs", lambda o: self._tray.ended(o))
         self._loop.submit(watch_for_sleep(resumed))
-        dark = app.config.panel == "dark"
-        if app.config.panel is None:
-            dark = self._answer(panel_is_dark(app.environ), False)
-        artwork = Artwork(app.data_dir / "artwork", dark)
+        artwork = self._artwork()
         self._notifier = Notifier(lambda *what: self._tray.pressed(*what), artwork.emblem)
         self._tray = Tray(
             app.config,
@@ -63,8 +61,9 @@ class Face:
             withdraw=lambda prefix: self._answer(self._notifier.clear(prefix), None),
             quiet=lambda: self._answer(quiet(app.environ), None),
             artwork=artwork,
+            held_back_for=LONGEST,
         )
-        self._open(stop, resumed)
+        self._open()
 
     def refresh(self) -> None:
         self._tray.refresh()
@@ -76,7 +75,13 @@ class Face:
         self._loop.stop()
         return self._healer.processes
 
-    def _open(self, stop: Callable[[], None], resumed: Callable[[], None]) -> None:
+    def _artwork(self) -> Artwork:
+        dark = self._app.config.panel == "dark"
+        if self._app.config.panel is None:
+            dark = self._answer(panel_is_dark(self._app.environ), False)
+        return Artwork(self._app.data_dir / "artwork", dark)
+
+    def _open(self) -> None:
         try:
             icon = open_icon(
                 self._app.environ,
@@ -84,8 +89,7 @@ class Face:
                 self._tray.first_pictures(),
                 "tfgpu-tray",
                 hosted=self._hosted,
-                ended=stop,
-                resumed=resumed,
+                themed=lambda: self._tray.repaint(self._artwork()),
             )
         except (NoTray, CannotDraw) as error:
             self._record("tray", f"watching without an icon: {error}")

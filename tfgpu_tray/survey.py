@@ -13,7 +13,9 @@ from tfgpu_tray.model import Depth, Driver, Environment, Host, Report, Verdict
 from tfgpu_tray.observe import environments
 from tfgpu_tray.observe.look import Observer
 from tfgpu_tray.observe.packages import holds_tensorflow
+from tfgpu_tray.observe.wsl import Wsl, distribution_of, registered, with_wsl
 from tfgpu_tray.store.looks import Looks
+from tfgpu_tray.subsystem import Looker, Subsystem
 
 
 class NoSuchEnvironment(Exception):
@@ -26,6 +28,7 @@ class Overview:
     driver: Driver
     reports: tuple[Report, ...]
     others: tuple[Environment, ...] = ()  # environments that have nothing to do with TensorFlow
+    wsl: Subsystem | None = None  # on Windows, unless only some environments were asked for
 
     @property
     def verdict(self) -> Verdict:
@@ -41,6 +44,7 @@ class Survey:
     environ: Mapping[str, str]
     home: Path
     looks: Looks | None = None
+    wsl: Wsl | None = None  # the way to WSL; None where this is no Windows
 
     def find(self) -> tuple[list[Environment], list[Environment]]:
         """Environments to judge, and the others.
@@ -74,6 +78,11 @@ class Survey:
         Raises:
             NoSuchEnvironment: there is none.
         """
+        if inside := distribution_of(prefix):
+            raise NoSuchEnvironment(
+                f"{prefix} lies in the WSL distribution {inside}. `tfgpu-tray check --wsl` looks "
+                "there; to change it, use a tfgpu-tray that is installed there"
+            )
         prefix = Path(os.path.abspath(prefix.expanduser()))
         environment = environments.describe(prefix, found_by="named on the command line")
         if environment is None:
@@ -85,19 +94,44 @@ class Survey:
         depth: Depth,
         prefixes: Collection[Path] = (),
         telling: Callable[[Environment], None] = lambda _: None,
+        *,
+        into_wsl: bool = False,
     ) -> Overview:
-        """Look at the machine and at every environment, or only at *prefixes*."""
+        """Look at the machine and at every environment, or only at *prefixes*.
+
+        With *into_wsl*, on Windows, also at those inside WSL; that starts its distributions.
+        """
         if prefixes:
             others: list[Environment] = []
             chosen = [self.named(p) for p in prefixes]
         else:
             chosen, others = self.find()
         machine = self.observer.machine(depth)
+        below = self._wsl(machine, depth, into_wsl, bool(prefixes), telling)
+        if below is not None:
+            machine = below.host, machine[1]
         reports = []
         for environment in chosen:
             telling(environment)
             reports.append(self.examine(environment, depth, machine))
-        return Overview(*machine, tuple(reports), tuple(others))
+        if below is None or (prefixes and not into_wsl):
+            return Overview(*machine, tuple(reports), tuple(others))
+        return Overview(*machine, (*reports, *below.reports), tuple(others), below)
+
+    def _wsl(
+        self,
+        machine: tuple[Host, Driver],
+        depth: Depth,
+        into: bool,
+        only_some: bool,
+        telling: Callable[[Environment], None],
+    ) -> Subsystem | None:
+        if self.wsl is None:
+            return None
+        if only_some and not into:  # the registry will do: nobody asked about WSL
+            return Subsystem(with_wsl(machine[0], registered(self.wsl.registry)))
+        limit = self.observer.deadlines.tensorflow
+        return Looker(self.wsl, limit, everywhere=into, telling=telling).look(*machine, depth)
 
     def examine(
         self, environment: Environment, depth: Depth, machine: tuple[Host, Driver]
@@ -129,4 +163,4 @@ class Survey:
 
 
 def _real(path: Path) -> str:
-    return os.path.realpath(path)
+    return os.path.normcase(os.path.realpath(path))

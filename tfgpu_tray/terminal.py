@@ -2,12 +2,46 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import os
+import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+# How what we print looks where the code page lacks it; GBK has most of it, cp1252 some.
+PLAIN = dict(zip("✓✗●○·–—‘’“”█━≥≤", "+x*o---''\"\"#-><", strict=True), **{"→": "->", "…": "..."})
+
+
+def prepare_streams() -> None:
+    """No print may fail: under pythonw there are no streams, and where they are redirected on
+    Windows they may not know every character."""
+    codecs.register_error("tfgpu-plain", _plainly)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="tfgpu-plain")
+
+
+def speak_utf8() -> None:
+    """From now on, for programs that read: JSON is UTF-8, whatever the code page is."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    unknown = error.object[error.start : error.end]
+    return "".join(PLAIN.get(c, "?") for c in unknown), error.end
 
 
 def console() -> Console:

@@ -12,19 +12,23 @@ from tfgpu_tray.knowledge.cuda import nvml_error
 from tfgpu_tray.model import (
     Activation,
     Condition,
+    Diagnosis,
     Driver,
     Event,
     Host,
     Report,
     Role,
     Verdict,
+    Way,
     plain,
 )
 
 if TYPE_CHECKING:
+    from tfgpu_tray.installer.wsl import Installation
     from tfgpu_tray.repair.plan import Plan
     from tfgpu_tray.repair.transaction import Ended
     from tfgpu_tray.store.board import Standing
+    from tfgpu_tray.subsystem import Subsystem
     from tfgpu_tray.survey import Overview
 
 SCHEMA = 1
@@ -58,6 +62,23 @@ def overview_json(
             {"prefix": str(e.prefix), "kind": e.kind.value, "python_version": e.python_version}
             for e in overview.others
         ],
+        "wsl": _wsl_json(overview.wsl) if overview.wsl else None,
+    }
+
+
+def _wsl_json(wsl: Subsystem) -> dict[str, Any]:
+    return {
+        "installed": wsl.host.wsl_installed,
+        "distributions": [
+            {
+                **plain(judged.distribution),
+                "ready": judged.ready,
+                "headline": judged.headline,
+                "diagnoses": plain(judged.diagnoses),
+            }
+            for judged in wsl.distributions
+        ],
+        "diagnoses": plain(wsl.diagnoses),
     }
 
 
@@ -111,6 +132,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "download_mb": plan.download_mb,
         "safety": "reversible" if plan.steps else "none",
         "guidance": list(plan.guidance),
+        "instead": plain(plan.instead),
         "reason": plan.reason,
     }
 
@@ -133,6 +155,8 @@ def overview_text(overview: Overview) -> Iterator[str]:
     yield f"[bold]Driver [/]  {_escape(driver_line(overview.driver))}"
     for note in (*overview.host.notes, *overview.driver.notes):
         yield f"         {_escape(note)}"
+    if overview.wsl is not None:
+        yield from _wsl_text(overview.wsl)
     yield ""
     if not overview.reports:
         yield "No environment with TensorFlow was found."
@@ -143,6 +167,45 @@ def overview_text(overview: Overview) -> Iterator[str]:
         names = ", ".join(str(e.prefix) for e in overview.others[:8])
         more = f" and {len(overview.others) - 8} more" if len(overview.others) > 8 else ""
         yield f"[dim]Without TensorFlow, not judged: {_escape(names)}{more}[/]"
+
+
+def _wsl_text(wsl: Subsystem) -> Iterator[str]:
+    """A line for each distribution; what to do about it only where somebody asked for WSL."""
+    for judged in wsl.distributions:
+        told = judged.distribution
+        line = f"{told.name} (WSL {told.version}): {judged.headline}"
+        yield f"[bold]WSL    [/]  {_escape(line)}"
+        for diagnosis in judged.diagnoses if wsl.asked else ():
+            yield from _diagnosis_text(diagnosis)
+    for diagnosis in wsl.diagnoses if wsl.asked else ():
+        yield f"[bold]WSL    [/]  {_escape(diagnosis.evidence[0])}"
+        yield from _diagnosis_text(diagnosis)
+    if wsl.asked and wsl.host.wsl_distributions is None:
+        yield "[bold]WSL    [/]  neither the registry nor wsl.exe says what there is of it"
+
+
+def _diagnosis_text(diagnosis: Diagnosis) -> Iterator[str]:
+    for line in diagnosis.evidence:
+        yield f"         · {_escape(line)}"
+    yield f"         {_escape(diagnosis.remedy.title)}:"
+    for number, step in enumerate(diagnosis.remedy.steps, start=1):
+        yield f"         {number}. {_escape(step)}"
+
+
+def installation_json(installation: Installation) -> dict[str, Any]:
+    return {"schema": SCHEMA, **plain(installation)}
+
+
+def installation_text(installation: Installation) -> Iterator[str]:
+    if installation.step is not None:
+        yield f"[bold]{_escape(installation.step.title)}[/]: {_escape(installation.step.why)}"
+        for command in installation.step.commands:
+            yield f"   [dim]{_escape(command)}[/]"
+    yield f"{_escape(installation.note)}."
+    if installation.steps:
+        yield "[bold]Afterwards[/]" if installation.step else "[bold]What you can do[/]"
+        for number, line in enumerate(installation.steps, start=1):
+            yield f"  {number}. {_escape(line)}"
 
 
 def report_text(report: Report, *, remedy: bool = True) -> Iterator[str]:
@@ -170,12 +233,27 @@ def report_text(report: Report, *, remedy: bool = True) -> Iterator[str]:
     )
     if first is not None and remedy:
         yield f"   [bold]Remedy[/]: {_escape(first.remedy.title)}"
-        if first.remedy.safety == "reversible":
-            yield f"      tfgpu-tray repair --env {_escape(_quoted(str(report.prefix)))}"
+        inside = report.snapshot.environment.distribution
+        if first.remedy.safety == "reversible" and inside is None:
+            repair = f"tfgpu-tray repair --env {_escape(_quoted(str(report.prefix)))}"
+            yield from _ways_text(first.remedy.ways, repair) or (f"      {repair}",)
         else:
+            if inside is not None:
+                name = _escape(inside)
+                yield f"      Inside {name}, which `wsl -d {name}` starts:"
             for number, step in enumerate(first.remedy.steps, start=1):
                 yield f"      {number}. {_escape(step)}"
     yield ""
+
+
+def _ways_text(ways: Sequence[Way], repair: str) -> list[str]:
+    """Where there is a choice: each way with its price; *repair* goes the first one."""
+    lines = []
+    for number, way in enumerate(ways, start=1):
+        lines.append(f"      {number}. {_escape(way.title)}: {_escape(way.costs)}")
+        steps = (repair,) if number == 1 else tuple(_escape(step) for step in way.steps)
+        lines += [f"         {step}" for step in steps]
+    return lines
 
 
 def plan_text(plan: Plan) -> Iterator[str]:
@@ -194,6 +272,10 @@ def plan_text(plan: Plan) -> Iterator[str]:
         yield "  `tfgpu-tray undo` takes it back later, too."
     elif plan.reason:
         yield f"Nothing to do here: {_escape(plan.reason)}."
+    for way in plan.instead:
+        yield f"[bold]Instead[/] {_escape(way.title)}: {_escape(way.costs)}"
+        for number, line in enumerate(way.steps, start=1):
+            yield f"  {number}. {_escape(line)}"
     if plan.guidance:
         yield "[bold]What you can do[/]"
         for number, line in enumerate(plan.guidance, start=1):
@@ -308,6 +390,6 @@ def _escape(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    import shlex
+    from tfgpu_tray.installer.step import shown
 
-    return shlex.quote(text)
+    return shown([text])

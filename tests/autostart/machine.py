@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fakes import FakeRunner, completed, write
-from tfgpu_tray.autostart.autostart import Autostart
+from tfgpu_tray.autostart.autostart import Autostart, State
 from tfgpu_tray.observe.child import Runner
 
 AWKWARD = 'it\'s 100% "odd" `x` $HOME ${A} \\ & (é) #1; =%f~'
@@ -85,3 +85,8 @@ class Systemctl(FakeRunner):
 def headless(app: Autostart) -> Autostart:
     """*app* with a systemctl that works."""
     return with_runner(app, Systemctl({"systemctl": completed()}, app=app))
+
+
+def told(state: State) -> str:
+    """What it says beside the entry, a clause a line."""
+    return "\n".join(state.notes)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.autostart.machine import entry_of, headless, installed, link_of, unit_of
+from tests.autostart.machine import entry_of, headless, installed, link_of, told, unit_of
 from tests.fakes import write
 from tests.snapshots import FakeObserver, healthy
 from tfgpu_tray.app import App
@@ -56,10 +56,10 @@ def test_an_installation_that_moved_is_found_again(linux: Autostart) -> None:
     moved = replace(linux, executable=installed(linux.home / "new"))
     assert not moved.refresh()
     Path(linux.executable).unlink()
-    assert f"{linux.executable} is gone" in moved.status().note
+    assert f"{linux.executable} is gone" in told(moved.status())
     assert moved.refresh() and not moved.refresh()
     state = moved.status()
-    assert state.note == ""
+    assert state.notes == ()
     assert state.command == f"{moved.executable} -P -m tfgpu_tray run --config /c.toml"
 
 
@@ -68,24 +68,24 @@ def test_another_installation_is_told_and_left(linux: Autostart) -> None:
     other = replace(linux, executable=installed(linux.home / "other"))
     assert not other.refresh()
     note = f"points to another installation: {linux.executable}; enable rewrites it"
-    assert other.status() == replace(linux.status(), note=note)
-    assert other.enable().note == "" and other.executable in other.status().command
+    assert other.status() == replace(linux.status(), notes=(note,))
+    assert other.enable().notes == () and other.executable in other.status().command
 
 
 def test_one_installation_has_several_names(linux: Autostart) -> None:
     linux.enable()
     beside = write(Path(linux.executable).with_name("python3.11"))
-    assert replace(linux, executable=str(beside)).status().note == ""
+    assert replace(linux, executable=str(beside)).status().notes == ()
     (linux.home / "link").symlink_to(beside.parent)
     linked = replace(linux, executable=str(linux.home / "link" / "python"))
-    assert linked.status().note == ""
+    assert linked.status().notes == ()
 
 
 def test_other_options_are_told_only_to_who_gave_some(linux: Autostart) -> None:
     replace(linux, config=Path("/a.toml")).enable()
-    assert linux.status().note == ""
-    assert replace(linux, config=Path("/a.toml")).status().note == ""
-    assert "other options" in replace(linux, config=Path("/b.toml")).status().note
+    assert linux.status().notes == ()
+    assert replace(linux, config=Path("/a.toml")).status().notes == ()
+    assert "other options" in told(replace(linux, config=Path("/b.toml")).status())
 
 
 def test_a_wrapped_command_keeps_its_wrapping(linux: Autostart) -> None:
@@ -110,7 +110,7 @@ def test_commands_that_are_not_ours_are_left(linux: Autostart, command: str, not
     linux.enable()
     text = with_keys(entry_of(linux).read_text(), "Desktop Entry", {"Exec": command})
     entry_of(linux).write_text(text)
-    assert linux.status().note == note and linux.status().enabled
+    assert told(linux.status()) == note and linux.status().enabled
     assert not linux.refresh() and entry_of(linux).read_text() == text
 
 
@@ -131,7 +131,7 @@ def test_an_entry_that_the_user_switched_off_is_no_other_way(linux: Autostart) -
     entry_of(app).write_text(text)
     assert app.enable(headless=True).method is Method.SYSTEMD
     assert entry_of(app).read_text() == text
-    assert app.status().note == ""
+    assert app.status().notes == ()
 
 
 def test_two_ways_at_once_are_told(linux: Autostart) -> None:
@@ -139,7 +139,7 @@ def test_two_ways_at_once_are_told(linux: Autostart) -> None:
     app.enable(headless=True)
     write(entry_of(app), with_keys(template("tfgpu-tray.desktop"), "Desktop Entry", {}))
     state = app.status()
-    assert state.method is Method.XDG and f"{unit_of(app)} starts it too" in state.note
+    assert state.method is Method.XDG and f"{unit_of(app)} starts it too" in told(state)
     assert app.disable().method is None
     assert not unit_of(app).exists() and not entry_of(app).exists()
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.autostart.machine import FailingRegistry, FakeRegistry
+from tests.autostart.machine import FailingRegistry, FakeRegistry, told
 from tfgpu_tray.autostart.autostart import Autostart, State
 from tfgpu_tray.autostart.command_lines import join_windows, split_windows
 from tfgpu_tray.autostart.entry import AutostartError, Method
@@ -21,10 +21,10 @@ def test_windows_gets_a_run_value(windows: Autostart, registry: FakeRegistry) ->
     state = windows.enable()
     assert registry.values == {(RUN_KEY, "tfgpu-tray"): f'"{python}" -P -m tfgpu_tray run'}
     place = rf"HKEY_CURRENT_USER\{RUN_KEY}\tfgpu-tray"
-    assert state == State(True, Method.REGISTRY, place, f"{python} -P -m tfgpu_tray run", "")
+    assert state == State(True, Method.REGISTRY, place, f"{python} -P -m tfgpu_tray run")
     assert windows.enable(headless=True).command.endswith("run --headless")
-    assert windows.status().note == ""
-    assert windows.disable() == State(False, None, place, "", "") and not registry.values
+    assert windows.status().notes == ()
+    assert windows.disable() == State(False, None, place, "") and not registry.values
 
 
 def test_python_without_a_pythonw_is_used_as_it_is(windows: Autostart) -> None:
@@ -41,7 +41,7 @@ def test_the_switch_of_task_manager_is_respected(
     windows.enable()
     registry.values[APPROVED_KEY, "tfgpu-tray"] = switch
     state = windows.status()
-    assert (state.enabled, state.note) == (on, "" if on else "disabled in Task Manager")
+    assert (state.enabled, state.notes) == (on, () if on else ("disabled in Task Manager",))
     Path(windows.executable).with_name("pythonw.exe").unlink()
     assert windows.refresh() is on
     assert registry.values[APPROVED_KEY, "tfgpu-tray"] == switch
@@ -80,14 +80,14 @@ def test_a_moved_installation_is_corrected_in_the_registry(
     assert split_windows(str(registry.values[RUN_KEY, "tfgpu-tray"]))[1:] == (
         *("-P", "-m", "tfgpu_tray", "run", "--config", "a b"),
     )
-    assert windows.status().note == "" and not windows.refresh()
+    assert windows.status().notes == () and not windows.refresh()
 
 
 def test_a_value_that_is_no_command_line_is_told(
     windows: Autostart, registry: FakeRegistry
 ) -> None:
     registry.values[RUN_KEY, "tfgpu-tray"] = b"\0"
-    assert "not a command line" in windows.status().note and not windows.status().enabled
+    assert "not a command line" in told(windows.status()) and not windows.status().enabled
     assert windows.enable().enabled
 
 
@@ -142,8 +142,8 @@ def test_the_real_registry_is_used_as_documented(
         assert app.enable().enabled
         assert values[RUN_KEY, "tfgpu-tray"][1] == winreg.REG_SZ
         values[APPROVED_KEY, "tfgpu-tray"] = (b"\3" + bytes(11), winreg.REG_BINARY)
-        assert app.status().note == "disabled in Task Manager"
+        assert app.status().notes == ("disabled in Task Manager",)
         assert app.enable().enabled and len(values) == 1
         values[RUN_KEY, "tfgpu-tray"] = (7, 4)  # a REG_DWORD
-        assert "not a command line" in app.status().note
+        assert "not a command line" in told(app.status())
         assert app.disable().method is None and not values

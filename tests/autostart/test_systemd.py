@@ -11,7 +11,15 @@ from typing import Any
 
 import pytest
 
-from tests.autostart.machine import AWKWARD, headless, installed, link_of, unit_of, with_runner
+from tests.autostart.machine import (
+    AWKWARD,
+    headless,
+    installed,
+    link_of,
+    told,
+    unit_of,
+    with_runner,
+)
 from tests.fakes import FailingRunner, FakeRunner, completed, failed, timed_out, write
 from tests.needs import tool
 from tfgpu_tray.autostart.autostart import Autostart, State
@@ -23,7 +31,7 @@ def test_a_server_gets_a_unit(linux: Autostart) -> None:
     app = headless(linux)
     state = app.enable(headless=True)
     command = f"{linux.executable} -P -m tfgpu_tray run --headless"
-    assert state == State(True, Method.SYSTEMD, str(unit_of(app)), command, "")
+    assert state == State(True, Method.SYSTEMD, str(unit_of(app)), command)
     assert isinstance(app.runner, FakeRunner)
     program = os.path.join(app.environ["PATH"], "systemctl")
     assert app.runner.calls == [
@@ -120,7 +128,7 @@ def test_a_disabled_unit_stays_disabled(linux: Autostart) -> None:
     link_of(app).unlink()
     Path(app.executable).unlink()
     moved = headless(replace(app, executable=installed(app.home / "new")))
-    assert "switched off (systemctl --user disable)" in moved.status().note
+    assert "switched off (systemctl --user disable)" in told(moved.status())
     assert not moved.status().enabled and not moved.refresh()
 
 
@@ -134,7 +142,7 @@ def test_a_masked_unit_stays_masked_until_it_is_wanted(
     app = headless(linux)
     unit_of(app).parent.mkdir(parents=True)
     unit_of(app).symlink_to(nothing)
-    assert app.status().note == "switched off (systemctl --user mask)"
+    assert app.status().notes == ("switched off (systemctl --user mask)",)
     assert not app.refresh()
     assert app.enable(headless=True).enabled
     assert not unit_of(app).is_symlink() and nothing.is_fifo()
@@ -155,9 +163,9 @@ def test_a_moved_installation_is_corrected_in_the_unit_alone(linux: Autostart) -
 
 def test_an_unreadable_unit_is_told(linux: Autostart) -> None:
     write(unit_of(linux), "[Service]\n")
-    assert "ExecStart cannot be read" in linux.status().note and not linux.status().enabled
+    assert "ExecStart cannot be read" in told(linux.status()) and not linux.status().enabled
 
 
 def test_without_lingering_a_server_is_told_about_it(linux: Autostart) -> None:
     app = headless(replace(linux, root=linux.home))
-    assert "loginctl enable-linger" in app.enable(headless=True).note
+    assert "loginctl enable-linger" in told(app.enable(headless=True))

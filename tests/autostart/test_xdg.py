@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.autostart.machine import AWKWARD, entry_of, installed
+from tests.autostart.machine import AWKWARD, entry_of, installed, told
 from tests.autostart.readers import by_the_specification
 from tests.fakes import write
 from tests.needs import lacking
@@ -24,7 +24,7 @@ GENERATOR = Path("/usr/lib/systemd/user-generators/systemd-xdg-autostart-generat
 
 
 def test_nothing_is_on_at_first(linux: Autostart) -> None:
-    assert linux.status() == State(False, None, str(entry_of(linux)), "", "")
+    assert linux.status() == State(False, None, str(entry_of(linux)), "")
     assert linux.disable() == linux.status()
     assert not linux.refresh()
     assert not linux.home.exists()
@@ -33,7 +33,7 @@ def test_nothing_is_on_at_first(linux: Autostart) -> None:
 def test_a_desktop_gets_an_autostart_entry(linux: Autostart) -> None:
     state = linux.enable()
     command = f"{linux.executable} -P -m tfgpu_tray run"
-    assert state == State(True, Method.XDG, str(entry_of(linux)), command, "")
+    assert state == State(True, Method.XDG, str(entry_of(linux)), command)
     assert linux.status() == state
     assert os.listdir(entry_of(linux).parent) == [entry_of(linux).name]
     assert linux.enable() == state
@@ -68,7 +68,7 @@ def test_systemd_takes_the_entry_over(linux: Autostart, tmp_path: Path) -> None:
         lacking("systemd's generator for autostart entries is not installed")
     python = installed(tmp_path / "a (é) & #1; =~")
     app = replace(linux, executable=python, config=tmp_path / 'it\'s 100% "odd"')
-    assert app.enable().note == ""
+    assert app.enable().notes == ()
     out = tmp_path / "units"
     out.mkdir()
     environ = {"XDG_CONFIG_HOME": str(app.home / ".config"), "HOME": str(app.home), "PATH": ""}
@@ -97,9 +97,9 @@ def test_the_switch_of_a_desktop_is_respected(linux: Autostart, switch: str) -> 
 
     state = gone.status()
     assert not state.enabled and state.method is Method.XDG
-    assert f"switched off by the desktop's own settings ({switch})" in state.note
+    assert f"switched off by the desktop's own settings ({switch})" in told(state)
     assert not gone.refresh() and entry_of(linux).read_text() == off
-    assert gone.enable() == State(True, Method.XDG, state.place, gone.enable().command, "")
+    assert gone.enable() == State(True, Method.XDG, state.place, gone.enable().command)
 
 
 def test_what_the_user_added_is_kept(linux: Autostart) -> None:
@@ -118,20 +118,20 @@ def test_what_the_user_added_is_kept(linux: Autostart) -> None:
 def test_a_broken_entry_is_told_and_written_anew(linux: Autostart, content: str) -> None:
     write(entry_of(linux), content)
     state = linux.status()
-    assert not state.enabled and "not a usable desktop entry" in state.note
+    assert not state.enabled and "not a usable desktop entry" in told(state)
     assert not linux.refresh()
     assert linux.enable().enabled
 
 
 def test_sessions_that_will_start_nothing_are_told(linux: Autostart) -> None:
     def note(**environ: str) -> str:
-        return replace(linux, environ={"PATH": "", **environ}).enable().note
+        return told(replace(linux, environ={"PATH": "", **environ}).enable())
 
     assert "autostart enable --headless" in note()
     assert note(WAYLAND_DISPLAY="wayland-0", XDG_CURRENT_DESKTOP="ubuntu:GNOME") == ""
-    assert "GNOME and Plasma may misread" in replace(linux, data_dir=Path("/a$b")).enable().note
-    assert (
-        "GNOME and Plasma may misread" not in replace(linux, data_dir=Path("/it's")).enable().note
+    assert "GNOME and Plasma may misread" in told(replace(linux, data_dir=Path("/a$b")).enable())
+    assert "GNOME and Plasma may misread" not in told(
+        replace(linux, data_dir=Path("/it's")).enable()
     )
     assert "sway by itself starts no such entries" in note(XDG_CURRENT_DESKTOP="sway:wlroots")
 

@@ -209,7 +209,7 @@ REFUSED: dict[str, tuple[Snapshot, Wishes, str]] = {
     "a Python too new for Windows": (
         bare(**on("3.12"), host=replace(HOST, system="windows", glibc=None)),
         Wishes(),
-        "there is no TensorFlow for native Windows with a GPU; create an environment with "
+        "there is no TensorFlow for Python 3.12 with a GPU on Windows; create an environment with "
         "Python 3.10 or 3.9 and install there",
     ),
     "a very old driver": (

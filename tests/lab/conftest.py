@@ -14,12 +14,16 @@ from tests.needs import STRICT, lacking
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what uses the lab, and leaves it out of quick runs: building it takes minutes."""
+    """Marks what uses the lab, and leaves it out of quick runs: building it takes minutes.
+
+    The longest go first: at the end, one worker would wait for another that has just begun one.
+    """
     for item in items:
         if "lab" in getattr(item, "fixturenames", ()):
             item.add_marker("lab")
         if not STRICT and item.get_closest_marker("lab"):
             item.add_marker(pytest.mark.skip(reason="lab tests run with TFGPU_TEST_STRICT=1"))
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -37,6 +37,7 @@ def pip_of(prefix: Path) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.long
 def test_a_killed_repair_is_put_back_once_pip_is_gone(machine: Machine, tmp_path: Path) -> None:
     prefix = machine.lab.article(tmp_path / "tf")
     machine.pip(prefix, "uninstall", "-y", "tensorflow")

@@ -75,6 +75,7 @@ def titles(desktop: Desktop) -> list[str]:
 # ---- the whole story ----------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_the_real_tensorflow_is_broken_healed_and_broken_again(
     machine: Machine, desktop: Desktop
 ) -> None:

@@ -63,6 +63,10 @@ def command(text: str, started: float = NOW - 60) -> Command:
         (CONDA + "install -ntf --name=tf cudnn", "conda install cudnn"),
         ("C:\\conda\\python.exe C:\\conda\\Scripts\\conda-script.py update x", "conda update x"),
         ("C:\\envs\\tf\\Scripts\\pip.exe install keras", "pip install keras"),
+        ("C:\\envs\\tf\\python.exe C:\\envs\\tf\\Scripts\\pip.exe install x", "pip install x"),
+        ("C:\\Windows\\py.exe -3.10 -m pip install keras", "pip install keras"),
+        ("C:\\w\\cmd.exe /d /c C:\\c\\condabin\\conda.bat update x", "conda update x"),
+        ("PIP.EXE install C:\\Users\\anna\\keras-3.whl", "pip install …/keras-3.whl"),
         ("python /opt/conda/lib/conda/__main__.py remove tensorflow", "conda remove tensorflow"),
         (CONDA + "run -n tf --no-capture-output pip install -q x", "pip install x"),
         ("micromamba install --prefix /envs/tf cudnn", "micromamba install cudnn"),
@@ -364,6 +368,16 @@ def test_every_spelling_in_a_history_is_understood(path: str, typed: str, bench:
     write(bench.prefix / "conda-meta" / "history", text)
     actor, sentence = bench.who()
     assert actor == typed and sentence.startswith(f"`{typed} update --all` replaced cudnn")
+
+
+def test_a_history_of_windows_is_understood(bench: Bench) -> None:
+    """Its lines end in two characters, and a prefix with a blank stands there without quotes."""
+    (bench.prefix / "conda-meta" / "cudnn-8.1.0.77-h_0.json").unlink()
+    shouted = str(bench.prefix).upper()
+    text = f"# cmd: C:\\Users\\an na\\Scripts\\conda-script.py remove -p {shouted} cudnn"
+    lines = ["==> 2031-05-06 11:15:00 <==", text, "-cudnn-8.1.0.77-h_0", ""]
+    write(bench.prefix / "conda-meta" / "history", "\r\n".join(lines))
+    assert bench.who()[1] == "`conda remove cudnn` removed cudnn 8.1.0.77 at 11:15"
 
 
 def test_uv_is_told_by_its_name(bench: Bench) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
 from tests.monitor.simulation import Clock
-from tfgpu_tray.monitor.clock import TOLERANCE, Jump, Pulse
+from tfgpu_tray.monitor.clock import TOLERANCE, Jump, Pulse, awake
 
 
 @pytest.fixture
@@ -76,3 +77,11 @@ def test_one_jump_is_seen_by_one_of_two_threads() -> None:
     for thread in threads:
         thread.join(10)
     assert sorted(seen, key=str) == [Jump(600), None]
+
+
+def test_the_time_awake_goes_on() -> None:
+    before = awake()
+    deadline = time.monotonic() + 5
+    while awake() == before:
+        assert time.monotonic() < deadline
+    assert 0 < awake() - before < 5

@@ -130,3 +130,16 @@ def test_what_is_only_possible_is_no_cause() -> None:
 def test_what_is_no_answer_is_a_failure_that_says_why(result: Result, text: str) -> None:
     with pytest.raises(LookFailed, match=text):
         looked(result)
+
+
+def test_of_several_ways_a_repair_offers_the_first_and_names_the_others() -> None:
+    ways = [
+        {"title": "Back to TensorFlow 2.10", "costs": "no restart", "steps": []},
+        {"title": "TensorFlow inside WSL 2", "costs": "a restart", "steps": ["Install WSL."]},
+    ]
+    found = judged(
+        verdict="broken", diagnoses=[diagnosis("too-new", ways=ways)], plan=plan("Install 2.10")
+    )
+    assert found.offer == Offer(
+        "Back to TensorFlow 2.10", ("Install 2.10",), 700, ("TensorFlow inside WSL 2: a restart",)
+    )

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 import pytest
 from watchdog.events import FileCreatedEvent, FileSystemEventHandler
@@ -17,6 +17,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 
 from tests.fakes import conda_prefix, environment, write
+from tfgpu_tray.monitor import watch
 from tfgpu_tray.monitor.watch import Owners, Watcher, folders_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts on inotify")
@@ -345,6 +346,52 @@ def test_an_observer_that_cannot_start_is_said_once(folder: Path, heard: Heard) 
     watcher.watch({folder: OWN})
     assert len(heard.said) == 1 and "max_user_instances" in heard.said[0]
     watcher.stop()
+
+
+def test_a_folder_that_windows_does_not_open_is_said(folder: Path, heard: Heard) -> None:
+    """watchdog waits in vain for the thread that opens it, and raises its queue's exception."""
+
+    class Closed(Refusing):
+        def schedule(self, *_: object, **__: object) -> ObservedWatch:
+            raise Empty
+
+    watcher = Watcher(heard.touched.put, heard.said.append, lambda: Closed(0))  # type: ignore[arg-type,return-value]
+    watcher.watch({folder: OWN})
+    watcher.watch({folder: OWN})
+    (said,) = heard.said
+    assert said.startswith("changes cannot be watched: ")
+
+
+def test_an_observer_that_does_not_end_holds_nobody_up(
+    folder: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = threading.Event()
+
+    class Stuck(Refusing):
+        def stop(self) -> None:
+            ended.wait(DEADLINE)
+
+    monkeypatch.setattr(watch, "STUCK", 0.05)
+    watcher = Watcher(heard.touched.put, heard.said.append, lambda: Stuck(0, takes=9))  # type: ignore[arg-type,return-value]
+    watcher.watch({folder: OWN})
+    start = time.monotonic()
+    watcher.stop()
+    assert time.monotonic() - start < 2
+    ended.set()
+
+
+@pytest.mark.parametrize("root", ["\\\\wsl$\\Ubuntu", "\\\\WSL.localhost\\Ubuntu"])
+def test_folders_of_wsl_are_not_even_looked_at(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That would start it, and keep it running."""
+    asked: list[Path] = []
+
+    def is_dir(folder: Path) -> bool:
+        asked.append(folder)
+        return True
+
+    monkeypatch.setattr(Path, "is_dir", is_dir)
+    inside = environment(Path(f"{root}\\envs\\tf"), user_site=None)
+    assert folders_of([inside], []) == {} and asked == []
 
 
 def mounts(tmp_path: Path, *lines: tuple[Path, str]) -> Path:

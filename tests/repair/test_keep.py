@@ -348,7 +348,7 @@ def test_a_file_that_cannot_be_kept_is_a_reason_not_to_start(
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(shutil, "copy2", refuse)
+    monkeypatch.setattr(shutil, "copyfileobj", refuse)
     with pytest.raises(KeepFailed, match="Permission denied"):
         keep.take([tree])
     assert not keep.complete

@@ -163,6 +163,17 @@ def test_no_improvement_puts_everything_back(bench: Bench) -> None:
     assert tree_hash(bench.prefix) == before
 
 
+def test_what_completes_a_healthy_set_up_stands(bench: Bench) -> None:
+    """The preload that `install` adds: nothing was wrong, and nothing is."""
+    whole = diagnose(moved(healthy(), described(bench.prefix), Depth.TENSORFLOW))
+    step = FakeStep(bench.path())
+    for seen, state in ((BROKEN, State.ROLLED_BACK), (healthy(), State.DONE)):
+        shop = bench.shop(seen)
+        ended = shop.run_steps(described(bench.prefix), [step], whole, (), "install")
+        assert ended.state is state
+    assert bench.path().read_text() == "after"
+
+
 def test_another_break_of_the_environment_is_no_improvement(bench: Bench) -> None:
     other = replace(BROKEN, libraries=libraries(Library("libcublas.so.11", LibraryState.MISSING)))
     ended = bench.run(bench.shop(other), FakeStep(bench.path()), healed=("cudnn-missing",))
@@ -312,6 +323,42 @@ def test_while_somebody_is_at_work_there_nothing_is_done(bench: Bench, who: str)
         shop.undo(bench.last())
     assert done.state is State.DONE and not step.applied
     assert bench.path().read_text() == "after"
+
+
+def waiting(bench: Bench, *answers: list[Process]) -> tuple[Workshop, list[float]]:
+    """A workshop in a prefix that is in use, as often as there are *answers*; and its pauses."""
+    left, pauses = list(answers), list[float]()
+    shop = replace(bench.shop(), using=lambda prefix: left.pop(0) if left else [])
+    return shop, pauses
+
+
+TRAINING = [Process(4711, "python train.py")]
+
+
+def test_it_waits_until_nobody_uses_the_environment(bench: Bench) -> None:
+    shop, pauses = waiting(bench, TRAINING, TRAINING)
+    shop.wait(bench.prefix, 60, sleep=pauses.append, clock=lambda: 2 * len(pauses))
+    assert pauses == [2.0, 2.0]
+    assert bench.said == ["Waiting: python train.py (process 4711) is using TensorFlow here"] * 2
+
+
+def test_it_does_not_wait_for_ever(bench: Bench) -> None:
+    shop, pauses = waiting(bench, *([TRAINING] * 9))
+    with pytest.raises(Refused, match=r"process 4711.*repair --wait"):
+        shop.wait(bench.prefix, 5, sleep=pauses.append, clock=lambda: sum(pauses))
+    assert pauses == [2.0, 2.0, 1.0]
+
+
+def test_where_nobody_is_at_work_nothing_is_waited_for(bench: Bench) -> None:
+    shop, pauses = waiting(bench)
+    shop.wait(bench.prefix, 0, sleep=pauses.append)
+    assert (pauses, bench.said) == ([], [])
+
+
+def test_what_was_moved_out_of_the_way_goes_when_it_is_free(bench: Bench) -> None:
+    held = write(bench.folder / "repairs" / "000007" / "held" / "0", "a DLL of an older repair")
+    bench.run(bench.shop(), FakeStep(bench.path()))
+    assert not held.exists() and not held.parent.parent.exists()
 
 
 # ---- interrupted -------------------------------------------------------------------------------

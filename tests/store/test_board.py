@@ -24,7 +24,7 @@ BROKEN = Judgement(
     "no cuDNN",
     "cudnn-missing",
     also=("a leftover",),
-    offer=Offer("Install cuDNN", ("install cudnn", "write the hook"), 700),
+    offer=Offer("Install cuDNN", ("install cudnn", "write the hook"), 700, ("WSL 2: a restart",)),
     who="`pip install keras` at 14:02",
 )
 HELD = Condition(PREFIX, BROKEN, since=10.0, seen=20.0, fingerprint="abc")

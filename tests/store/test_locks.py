@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -77,6 +78,15 @@ def test_a_prefix_has_one_lock_by_whatever_path_it_is_named(tmp_path: Path) -> N
     with prefix_lock(tmp_path, real).acquire(timeout=0):
         assert is_held(prefix_lock(tmp_path, tmp_path / "link" / "tf"))
         assert is_held(prefix_lock(tmp_path, tmp_path / "envs" / ".." / "envs" / "tf"))
+
+
+def test_where_case_does_not_matter_a_prefix_has_one_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os.path, "normcase", str.lower)
+    assert prefix_lock(tmp_path, Path("/Envs/TF")).lock_file == (
+        prefix_lock(tmp_path, Path("/envs/tf")).lock_file
+    )
 
 
 def test_any_name_makes_a_lock(tmp_path: Path) -> None:

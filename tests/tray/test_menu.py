@@ -208,6 +208,14 @@ def test_what_is_known_of_a_broken_environment() -> None:
     assert menu.click("✗ tf", "Details")[-1] == ("details", TF)
 
 
+def test_where_there_is_a_choice_the_other_way_is_named() -> None:
+    offer = Offer("Back to TensorFlow 2.10", ("install it",), 456, ("WSL 2: a restart",))
+    menu = Opened(view(holds(replace(NO_CUDNN, offer=offer))))
+    texts = menu.texts("✗ tf")
+    assert texts[texts.index("    1. install it") + 1] == "Or by hand: WSL 2: a restart"
+    assert menu.texts()[2] == "Repair now: Back to TensorFlow 2.10 (about 456 MB)"
+
+
 def test_what_no_step_can_mend_comes_with_advice() -> None:
     assert "What you can do: Restart the computer." in Opened(view(holds(NO_DRIVER))).texts("✗ tf")
 

@@ -27,7 +27,16 @@ from tests.tray.conditions import (
 from tfgpu_tray.config import Notifications
 from tfgpu_tray.model import Condition, Judgement
 from tfgpu_tray.store.board import Silence
-from tfgpu_tray.tray.notices import BAD, MENDED, TAKEN_BACK, Notice, due, lapsed, outdated
+from tfgpu_tray.tray.notices import (
+    BAD,
+    MENDED,
+    TAKEN_BACK,
+    Notice,
+    due,
+    lapsed,
+    outdated,
+    without_buttons,
+)
 from tfgpu_tray.tray.status import Status
 from tfgpu_tray.tray.view import View, clock
 
@@ -49,6 +58,21 @@ def what(settled: Judgement = NO_CUDNN) -> str:
 
 
 # ---- words -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("buttons", "hint"),
+    [
+        (("repair", "details"), "The icon's menu repairs it."),
+        (("undo", "details"), "The icon's menu takes it back."),
+        (("details",), ""),
+    ],
+)
+def test_without_buttons_it_is_said_where_to_click(buttons: tuple[str, ...], hint: str) -> None:
+    short = Notice(TF, "", "tf", "No GPU.", buttons)
+    assert without_buttons(short, 255).splitlines() == ["No GPU.", *filter(None, [hint])]
+    long = without_buttons(replace(short, body="用" * 300), 255)
+    assert len(long) <= 255 and long.endswith(hint) and "…" in long
 
 
 def test_a_loss_is_told_with_its_cause_its_author_and_what_a_repair_does() -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
-from tests.fakes import write
 from tests.tray.conditions import LEFTOVERS, NO_CUDNN, NOW, TF, WELL, at_work, holds
 from tests.tray.fake_host import until
 from tfgpu_tray.config import Config, Notifications
@@ -29,7 +26,7 @@ from tfgpu_tray.tray.items import Item, Menu
 from tfgpu_tray.tray.notices import Notice
 from tfgpu_tray.tray.pixmap import Pixmap
 from tfgpu_tray.tray.status import Status
-from tfgpu_tray.tray.tray import Hands, Tray, open_file, tomorrow
+from tfgpu_tray.tray.tray import Hands, Tray, tomorrow
 from tfgpu_tray.tray.view import View
 
 
@@ -41,6 +38,7 @@ class FakeIcon:
     pictures: list[bytes] = field(default_factory=list)
     menus: list[Menu] = field(default_factory=list)
     told: list[tuple[str, str]] = field(default_factory=list)
+    clicked: Callable[[], None] = lambda: None  # on what was told last
     stopped: bool = False
     error: Exception | None = None
 
@@ -53,8 +51,9 @@ class FakeIcon:
     def set_menu(self, menu: Menu) -> None:
         self.menus.append(menu)
 
-    def notify(self, message: str, title: str) -> None:
+    def notify(self, message: str, title: str, clicked: Callable[[], None]) -> None:
         self.told.append((title, message))
+        self.clicked = clicked
 
     def stop(self) -> None:
         self.stopped = True
@@ -98,6 +97,8 @@ class Desk:
         self.at_login = False
         self.ended = self.woken = self.views = 0
         self.reason: str | None = None  # not to disturb
+        self.held_back_for: float | None = None
+        self.steady = 0.0
         self.service = True
         self.error: Exception | None = None  # of the store
         self.slow: threading.Event | None = None  # what a click waits for
@@ -125,6 +126,8 @@ class Desk:
             lambda: self.reason,
             FakeArtwork(Path("/")),
             lambda: self.now,
+            held_back_for=self.held_back_for,
+            steady=lambda: self.steady,
         )
         self.trays.append(tray)
         if attach:
@@ -412,6 +415,27 @@ def test_what_would_disturb_waits_and_comes_once(desk: Desk) -> None:
     assert len(desk.sent) == 1 and len(desk.events) == 1
 
 
+def test_what_waits_comes_in_the_end_where_a_reason_may_last_for_ever(desk: Desk) -> None:
+    """Windows calls some programs busy as long as they run."""
+    desk.reason, desk.held_back_for = "a program fills the screen", 1800.0
+    tray = desk.start()
+    desk.hold(LOST)
+    until(lambda: desk.events)
+    desk.steady = 1799.0
+    desk.settle(tray)
+    assert desk.sent == []
+    desk.steady = 1800.0
+    tray.refresh()
+    until(lambda: desk.sent)
+    desk.settle(tray)
+    assert len(desk.sent) == 1 and len(desk.events) == 1
+    desk.hold(holds(LEFTOVERS, Path("/envs/other")))  # another one waits anew
+    desk.settle(tray)
+    desk.steady = 3599.0
+    desk.settle(tray)
+    assert len(desk.sent) == 1
+
+
 def test_what_was_mended_meanwhile_does_not_come(desk: Desk) -> None:
     desk.reason = "a program fills the screen"
     tray = desk.start()
@@ -436,6 +460,9 @@ def test_without_a_service_the_icon_tells_and_that_is_told_once(desk: Desk) -> N
     assert "TensorFlow sees no GPU in tf" in [title for title, _ in desk.icon.told]
     desk.settle(tray)
     assert desk.events == ["no notification service answers; the icon and the log tell"]
+    assert "The icon's menu repairs it." in dict(desk.icon.told)["TensorFlow sees no GPU in tf"]
+    desk.icon.clicked()
+    until(lambda: desk.opened)
 
 
 def test_what_was_acknowledged_is_forgotten_when_it_is_over(desk: Desk) -> None:
@@ -489,6 +516,19 @@ def test_a_repair_is_started_and_its_notification_taken_away(desk: Desk) -> None
 def test_a_button_starts_what_it_says(desk: Desk, button: str) -> None:
     desk.start().pressed(TF, button)
     until(lambda: desk.healer.started == [(button, TF)])
+
+
+def test_another_panel_gets_other_pictures(desk: Desk) -> None:
+    tray = desk.start()
+    desk.hold(holds(WELL))
+    until(lambda: desk.icon.titles and "GPU visible" in desk.icon.titles[-1])
+    desk.settle(tray)
+    shown = len(desk.icon.pictures)
+    tray.repaint(FakeArtwork(Path("/")))  # the same
+    desk.settle(tray)
+    assert len(desk.icon.pictures) == shown
+    tray.repaint(FakeArtwork(Path("/"), dark=True))
+    until(lambda: len(desk.icon.pictures) == shown + 1)
 
 
 def test_details_are_opened(desk: Desk) -> None:
@@ -655,41 +695,3 @@ def test_without_notifications_how_it_ended_is_in_the_history_only(desk: Desk) -
     until(lambda: desk.events)
     desk.settle(tray)
     assert desk.sent == [] and desk.events == ["repair failed: pip is at work"]
-
-
-# ---- opening files -----------------------------------------------------------------------------
-
-posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows opens files itself")
-OPENER = """#!/bin/sh
-echo $$ "$1" > "$0.told.part"
-mv "$0.told.part" "$0.told"
-exec sleep 600
-"""
-
-
-@posix
-def test_an_editor_is_no_child_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Children end with this program, and with the editor would end what was typed into it."""
-    opener = write(tmp_path / "bin" / "xdg-open", OPENER)
-    opener.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{opener.parent}:/usr/bin:/bin")
-    monkeypatch.setattr(sys, "platform", "linux")
-    open_file(tmp_path / "it's $HOME; 用户.txt")
-    told = opener.with_name("xdg-open.told")
-    until(told.exists)
-    number, _, path = told.read_text().strip().partition(" ")
-    editor = psutil.Process(int(number))
-    try:
-        assert path == str(tmp_path / "it's $HOME; 用户.txt")
-        assert editor not in psutil.Process().children(recursive=True)
-    finally:
-        editor.kill()
-
-
-@posix
-def test_where_nothing_opens_files_the_path_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(OSError, match=r"details\.txt"):
-        open_file(Path("/data/details.txt"))

@@ -28,7 +28,7 @@ class State:
     method: Method | None  # None: there is no entry
     place: str  # file or registry value; without an entry, where `enable` would put one
     command: str  # what is started, as a person would type it
-    note: str  # what else to know, in clauses parted by "; "
+    notes: tuple[str, ...] = ()  # what else to know, a clause each
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,14 @@ class Autostart:
                     there.append((entry, found))
         there.sort(key=lambda pair: pair[1].off != "")
         if not there:
-            return State(False, None, self._entries()[0].place, "", "")
+            return State(False, None, self._entries()[0].place, "")
         entry, found = there[0]
         notes = [found.off, self._about(found.words)]
         notes += entry.caveats(found.words) if not found.off else []
         notes += [f"{e.place} starts it too" for e, f in there[1:] if not f.off]
         join = shlex.join if self.registry is None else subprocess.list2cmdline
-        text = "; ".join(note for note in notes if note)
-        return State(not found.off, entry.method, entry.place, join(found.words), text)
+        command = join(found.words)
+        return State(not found.off, entry.method, entry.place, command, tuple(filter(None, notes)))
 
     def refresh(self) -> bool:
         """Correct entries whose interpreter is gone; True when one was corrected.

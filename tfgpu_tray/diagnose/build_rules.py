@@ -8,26 +8,23 @@ from packaging.version import InvalidVersion, Version
 
 from tfgpu_tray.diagnose.case import Case, Finding, blemish, certain, likely
 from tfgpu_tray.knowledge.providers import conda_build_has_gpu, gpu_kind
-from tfgpu_tray.knowledge.releases import NATIVE_WINDOWS_LAST
 
 
 def native_windows(case: Case) -> Iterator[Finding]:
-    if case.snapshot.host.system != "windows" or case.version is None:
+    if not case.beyond_windows:
         return
-    try:
-        parsed = Version(case.version)
-    except InvalidVersion:
-        return
-    if (parsed.major, parsed.minor) > (NATIVE_WINDOWS_LAST.major, NATIVE_WINDOWS_LAST.minor):
-        yield certain(
-            "windows-native-tf-ge-2.11",
-            f"TensorFlow {case.version} on native Windows; 2.10 was the last with a GPU there",
-        )
+    evidence = [f"TensorFlow {case.version} on native Windows; 2.10 was the last with a GPU there"]
+    if intel := case.snapshot.packages.find("tensorflow-intel"):
+        evidence.append(f"{intel.name} {intel.version} came with it, a build for the CPU")
+    yield certain("windows-native-tf-ge-2.11", *evidence, *case.origin)
 
 
 def cpu_only(case: Case) -> Iterator[Finding]:
+    """A build without GPU code, where one with it exists; `native_windows` has the others."""
     answer, effective = case.snapshot.tensorflow, case.tensorflow
     if effective is None or case.gpu_visible:
+        return
+    if case.beyond_windows:
         return
     evidence = []
     if gpu_kind(effective.name) == "none":
@@ -39,7 +36,7 @@ def cpu_only(case: Case) -> Iterator[Finding]:
     if answer is not None and answer.cuda_build is False:
         kind = "for ROCm" if answer.rocm_build else "without CUDA"
         evidence.append(f"TensorFlow says it was built {kind}")
-    if evidence and case.snapshot.host.system != "windows":
+    if evidence:
         yield certain("cpu-only-build", *evidence, *case.origin)
 
 
@@ -60,7 +57,7 @@ def removed_package(case: Case) -> Iterator[Finding]:
 
 def outside_pin(case: Case) -> Iterator[Finding]:
     pin = case.pin
-    if pin is None or not case.outside_pin or case.snapshot.host.system == "windows":
+    if pin is None or not case.outside_pin or (case.on_windows and not pin.configured):
         return
     allowed = f"tensorflow{pin.specifier}"
     summary = f"TensorFlow {case.version} is outside {allowed}"

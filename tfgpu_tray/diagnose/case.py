@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ntpath
 import os
+import posixpath
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from types import ModuleType
 
 from packaging.version import InvalidVersion, Version
 
 from tfgpu_tray.diagnose.pin import Pin, pin_of
 from tfgpu_tray.knowledge.log_lines import Sign, signs
-from tfgpu_tray.knowledge.releases import Release, release
+from tfgpu_tray.knowledge.releases import NATIVE_WINDOWS_LAST, Release, release
 from tfgpu_tray.model import (
     Confidence,
     Distribution,
@@ -23,6 +28,7 @@ from tfgpu_tray.model import (
 )
 
 NVML_LIBRARY = "libnvidia-ml.so.1"  # the driver's, not CUDA's
+ZLIB = "zlibwapi.dll"  # cuDNN's helper on Windows, which TensorFlow does not ask for itself
 
 
 class Weight(IntEnum):
@@ -61,6 +67,36 @@ def remark(cause: str, *evidence: str) -> Finding:
 @dataclass(frozen=True)
 class Case:
     snapshot: Snapshot
+
+    # ---- the system --------------------------------------------------------------------------
+
+    @property
+    def on_windows(self) -> bool:
+        return self.snapshot.host.system == "windows"
+
+    @property
+    def rules(self) -> ModuleType:
+        """How paths are written there."""
+        return ntpath if self.on_windows else posixpath
+
+    def same(self, path: str) -> str:
+        """*path* as it compares with others: links followed, and case aside on Windows."""
+        if self.on_windows and sys.platform != "win32":  # replayed elsewhere
+            return ntpath.normcase(ntpath.normpath(path))
+        return os.path.normcase(os.path.realpath(path))
+
+    def within(self, path: str, folder: str) -> bool:
+        """Whether *path* lies below *folder*."""
+        return self.same(path).startswith(self.same(folder).rstrip("/\\") + self.rules.sep)
+
+    @property
+    def prefix(self) -> str:
+        return str(self.snapshot.environment.prefix)
+
+    @property
+    def shells(self) -> tuple[str, ...]:
+        """The shells whose hooks count here."""
+        return ("cmd", "powershell") if self.on_windows else ("posix",)
 
     # ---- the GPU -----------------------------------------------------------------------------
 
@@ -130,6 +166,16 @@ class Case:
         return release(self.version) if self.version else None
 
     @cached_property
+    def beyond_windows(self) -> bool:
+        """Whether this TensorFlow has no GPU on native Windows, whatever else is done there."""
+        if not self.on_windows or self.version is None:
+            return False
+        try:
+            return Version(self.version).release[:2] > NATIVE_WINDOWS_LAST.release
+        except InvalidVersion:
+            return False
+
+    @cached_property
     def pin(self) -> Pin | None:
         return pin_of(self.snapshot)
 
@@ -153,8 +199,14 @@ class Case:
         return tuple(
             self._overruled(library, refused.get(library.soname))
             for library in self.snapshot.libraries.libraries
-            if library.soname != NVML_LIBRARY
+            if library.soname not in (NVML_LIBRARY, ZLIB)
         )
+
+    @property
+    def zlib(self) -> Library | None:
+        """cuDNN's helper on Windows, where it was looked for."""
+        found = self.snapshot.libraries.libraries if self.snapshot.libraries else ()
+        return next((library for library in found if library.soname == ZLIB), None)
 
     def _overruled(self, library: Library, refused: Sign | None) -> Library:
         if refused is None or library.state is not LibraryState.FOUND:
@@ -181,8 +233,13 @@ class Case:
     # ---- loader path -------------------------------------------------------------------------
 
     @property
+    def loader_variable(self) -> str:
+        """The variable that lists the folders in which the loader looks."""
+        return "PATH" if self.on_windows else "LD_LIBRARY_PATH"
+
+    @property
     def loader_path(self) -> list[str]:
-        """LD_LIBRARY_PATH after activation."""
+        """The loader path after activation."""
         return self._loader_path("environ")
 
     @property
@@ -192,21 +249,23 @@ class Case:
     def _loader_path(self, which: str) -> list[str]:
         activation = self.snapshot.hooks.activation
         environ = getattr(activation, which) if activation else {}
-        return [p for p in environ.get("LD_LIBRARY_PATH", "").split(":") if p]
+        separator = ";" if self.on_windows else ":"
+        return [p for p in environ.get(self.loader_variable, "").split(separator) if p]
 
     def added_by_hook(self, folder: str) -> bool:
         """Whether activation, not the session, put *folder* on the loader path."""
-        same = os.path.realpath(folder)
-        paths, session = self.loader_path, self.session_loader_path
-        return any(os.path.realpath(p) == same for p in paths) and not any(
-            os.path.realpath(p) == same for p in session
+        return self._names(self.loader_path, folder) and not self._names(
+            self.session_loader_path, folder
         )
+
+    def _names(self, folders: Iterable[str], folder: str) -> bool:
+        return any(self.same(f) == self.same(folder) for f in folders)
+
+    @property
+    def scripts(self) -> list[HookScript]:
+        """The hooks that an activation here runs."""
+        return [s for s in self.snapshot.hooks.scripts if s.shell in self.shells and not s.stray]
 
     def hooks_naming(self, folder: str) -> list[HookScript]:
         """Hook scripts, ours left out, that put *folder* on the loader path."""
-        same = os.path.realpath(folder)
-        return [
-            script
-            for script in self.snapshot.hooks.scripts
-            if not script.ours and any(os.path.realpath(f) == same for f in script.folders)
-        ]
+        return [s for s in self.scripts if not s.ours and self._names(s.folders, folder)]

@@ -22,16 +22,17 @@ def hook_fails(case: Case) -> Iterator[Finding]:
     elif activation.failed_script:
         explains = bool(case.in_state(LibraryState.UNREACHABLE))
         finding = certain if explains else blemish
+        then = ", and conda gives the activation up there" if case.on_windows else ""
         yield finding(
             "activate-hook-broken",
-            f"{activation.failed_script} fails when the environment is activated",
+            f"{activation.failed_script} fails when the environment is activated{then}",
             *activation.messages[:3],
         )
 
 
 def hook_unreadable(case: Case) -> Iterator[Finding]:
-    for script in case.snapshot.hooks.scripts:
-        if not script.unreadable or script.shell != "posix":
+    for script in case.scripts:
+        if not script.unreadable:
             continue
         finding = certain if case.in_state(LibraryState.UNREACHABLE) else blemish
         yield finding("activate-hook-broken", f"{script.path} {script.unreadable[0]}")
@@ -39,7 +40,7 @@ def hook_unreadable(case: Case) -> Iterator[Finding]:
 
 def hook_sloppy(case: Case) -> Iterator[Finding]:
     """The article's own line; harmless for the GPU, so it is mentioned and no more."""
-    for script in case.snapshot.hooks.scripts:
+    for script in case.scripts:
         for problem in script.problems:
             if problem not in script.unreadable:
                 yield remark("activate-hook-sloppy", f"{script.path} {problem}")
@@ -49,7 +50,7 @@ def hidden(case: Case) -> Iterator[Finding]:
     """A file on the loader path that cannot be loaded stands before one that can."""
     for library in case.in_state(LibraryState.HIDDEN):
         path = library.path or library.soname
-        folder = os.path.dirname(path)
+        folder = case.rules.dirname(path)
         good = next((c for c in library.candidates if c != path), "the right one")
         evidence = [f"{path} is loaded before {good} and cannot be used"]
         if library.error:
@@ -58,15 +59,16 @@ def hidden(case: Case) -> Iterator[Finding]:
         if scripts or case.added_by_hook(folder):
             evidence += [f"the hook {s.path} puts {folder} in front" for s in scripts]
             yield certain("activate-hook-harmful", *evidence)
-        elif folder in case.session_loader_path:
-            evidence.append(f"LD_LIBRARY_PATH of the session puts {folder} in front")
+        elif folder in case.session_loader_path or case.on_windows:
+            if folder in case.session_loader_path:
+                evidence.append(f"{case.loader_variable} of the session puts {folder} in front")
             yield certain("ld-library-path-broken", *evidence)
 
 
 def not_reached(case: Case) -> Iterator[Finding]:
-    """The right files are on disk, and the loader does not look there."""
+    """The right files are on disk, and the loader does not look there. For Windows, `dll_rules`."""
     libraries = case.in_state(LibraryState.UNREACHABLE)
-    if not libraries:
+    if not libraries or case.on_windows:
         return
     site = case.snapshot.environment.site_packages
     nvidia = f"{site}{os.sep}nvidia{os.sep}" if site else "\0"
@@ -75,15 +77,15 @@ def not_reached(case: Case) -> Iterator[Finding]:
     overwriting = [s for s in case.snapshot.hooks.scripts if s.loader_path == "overwrites"]
     release = case.release
     if wheels and release is not None and release.finds_nvidia_wheels:
-        evidence = _on_disk(wheels)
+        evidence = on_disk(case, wheels)
         if case.version and (fault := known_fault(case.version)):
             evidence.append(fault)
         yield certain("pip-nvidia-libs-not-on-path", *evidence)
     elif wheels:
-        yield certain("ld-library-path-unset", *_on_disk(wheels))
+        yield certain("ld-library-path-unset", *on_disk(case, wheels))
     if not others:
         return
-    evidence = _on_disk(others)
+    evidence = on_disk(case, others)
     broken = _overwritten(case, overwriting)
     if broken:
         yield certain("ld-library-path-broken", *broken, *evidence)
@@ -103,12 +105,12 @@ def _overwritten(case: Case, scripts: Sequence[HookScript]) -> list[str]:
     return evidence
 
 
-def _on_disk(libraries: Sequence[Library]) -> list[str]:
+def on_disk(case: Case, libraries: Sequence[Library]) -> list[str]:
     """One line a folder that holds what the loader does not find."""
     folders: dict[str, list[str]] = {}
     for library in libraries:
         place = next(iter(library.candidates), library.path or "an unknown folder/")
-        folders.setdefault(os.path.dirname(place), []).append(library.soname)
+        folders.setdefault(case.rules.dirname(place), []).append(library.soname)
     return [
         f"in {folder}, where the loader does not look: {', '.join(sonames)}"
         for folder, sonames in folders.items()
@@ -166,6 +168,8 @@ def damaged(case: Case) -> Iterator[Finding]:
 
 def _dependency(library: Library) -> str | None:
     """The other library whose absence keeps this one from loading."""
+    if "WinError 126" in (library.error or ""):
+        return "another file"  # Windows does not say which
     name, _, rest = (library.error or "").partition(": ")
     if "No such file" in rest and name != library.soname and os.sep not in name:
         return name

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
@@ -16,6 +15,7 @@ from tfgpu_tray.model import Depth, Distribution, Outcome
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
 
+INTEL = "tensorflow-intel"
 # What a failed import says → cause. Source: the messages of the named libraries; each has a case
 # in public issue trackers (protobuf 4, NumPy 2, GLIBCXX, MSVC runtime).
 IMPORT_ERRORS = (
@@ -36,7 +36,10 @@ IMPORT_ERRORS = (
         r"file too short",
         "tensorflow-files-damaged",
     ),
+    # Windows adds its own words in the user's language; what else it can mean, `_no_dll` tells.
+    (r"Could not find (the DLL\(s\) )?'?msvcp140", "msvc-runtime-missing"),
 )
+NO_DLL = re.compile(r"DLL load failed while importing (?P<module>\w+)")
 
 
 def environment_unusable(case: Case) -> Iterator[Finding]:
@@ -60,9 +63,22 @@ def tensorflow_missing(case: Case) -> Iterator[Finding]:
         f"no TensorFlow among the {packages.count} packages of {environment.prefix}",
         *(f"leftover folder {name}" for name in packages.leftovers),
     )
-    python = environment.python_version
-    if python and not any(python in r.python for r in releases()):
-        yield certain("python-version-unsupported", f"no TensorFlow exists for Python {python}")
+    yield from _python(case, certain)
+
+
+def python_without_gpu(case: Case) -> Iterator[Finding]:
+    """A TensorFlow is there that must be replaced, and this Python has none to put in its place."""
+    if case.beyond_windows:
+        yield from _python(case, blemish)
+
+
+def _python(case: Case, finding: Callable[..., Finding]) -> Iterator[Finding]:
+    python = case.snapshot.environment.python_version
+    kind = " with a GPU on Windows" if case.on_windows else ""
+    fitting = [r for r in releases() if r.windows_gpu or not case.on_windows]
+    if python and not any(python in r.python for r in fitting):
+        evidence = f"no TensorFlow{kind} exists for Python {python}"
+        yield finding("python-version-unsupported", evidence)
 
 
 def files_damaged(case: Case) -> Iterator[Finding]:
@@ -83,7 +99,7 @@ def shadowed(case: Case) -> Iterator[Finding]:
     if effective is None:
         return
     user = [d for d in found if d.in_user_site]
-    others = [d for d in found if d is not effective]
+    others = [d for d in found if d is not effective and not _belong_together(d, effective)]
     if user:
         evidence = [f"{_label(d)} is in the user site {d.folder}" for d in user]
         evidence.append("the user site comes before the environment's own packages")
@@ -97,13 +113,17 @@ def shadowed(case: Case) -> Iterator[Finding]:
         )
 
 
+def _belong_together(one: Distribution, other: Distribution) -> bool:
+    """On Windows, tensorflow 2.11 to 2.18 is empty and brings tensorflow-intel, which is not."""
+    return {one.name, other.name} == {"tensorflow", INTEL} and one.version == other.version
+
+
 def local_file(case: Case) -> Iterator[Finding]:
     answer, environment = case.snapshot.tensorflow, case.snapshot.environment
     if answer is None or answer.file is None:
         return
     homes = [str(p) for p in (environment.site_packages, environment.user_site) if p]
-    real = os.path.realpath(answer.file)
-    if not any(real.startswith(os.path.realpath(h) + os.sep) for h in homes):
+    if not any(case.within(answer.file, home) for home in homes):
         yield likely("local-file-shadows-tensorflow", f"`import tensorflow` loaded {answer.file}")
 
 
@@ -169,12 +189,25 @@ def import_failed(case: Case) -> Iterator[Finding]:
         told = ["this processor has no AVX"] if case.snapshot.host.avx is False else []
         yield likely("cpu-lacks-avx", error, *told)
         return
+    if case.on_windows and (no_dll := NO_DLL.search(error)):
+        yield _no_dll(case, no_dll["module"])
+        return
     for pattern, cause in IMPORT_ERRORS:
         if re.search(pattern, error, re.IGNORECASE):
             yield certain(cause, *_error_line(case))
             return
     if answer.error_type is not None:
         yield likely("tensorflow-files-damaged", *_error_line(case))
+
+
+def _no_dll(case: Case, module: str) -> Finding:
+    """Windows refused one of TensorFlow's own modules: a DLL that it needs is missing or cannot
+    start here. Microsoft's runtime is what a fresh Windows lacks."""
+    if case.snapshot.host.avx is False:
+        return likely("cpu-lacks-avx", "this processor has no AVX", *_error_line(case))
+    if module.startswith("_pywrap"):
+        return likely("msvc-runtime-missing", *_error_line(case))
+    return likely("tensorflow-files-damaged", *_error_line(case))
 
 
 def leftovers(case: Case) -> Iterator[Finding]:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from tfgpu_tray.diagnose import build_rules, library_rules, machine_rules, python_rules
+from tfgpu_tray.diagnose import (
+    build_rules,
+    dll_rules,
+    library_rules,
+    machine_rules,
+    python_rules,
+    wsl_rules,
+)
 from tfgpu_tray.diagnose.case import Case, Finding, Weight, certain
-from tfgpu_tray.knowledge.causes import Cause, cause
-from tfgpu_tray.knowledge.cuda import conda_specs, driver_floor
+from tfgpu_tray.diagnose.remedies import remedy
+from tfgpu_tray.knowledge.causes import cause
 from tfgpu_tray.model import (
     Confidence,
     Depth,
     Diagnosis,
     Outcome,
-    Remedy,
     Report,
     Role,
     Snapshot,
@@ -29,6 +33,7 @@ Rule = Callable[[Case], Iterator[Finding]]
 RULES: tuple[Rule, ...] = (
     python_rules.environment_unusable,
     python_rules.tensorflow_missing,
+    python_rules.python_without_gpu,
     python_rules.files_damaged,
     python_rules.shadowed,
     python_rules.local_file,
@@ -40,6 +45,7 @@ RULES: tuple[Rule, ...] = (
     python_rules.leftovers,
     python_rules.conda_and_pip,
     machine_rules.wsl1,
+    wsl_rules.way_in,
     machine_rules.driver_error,
     machine_rules.no_gpu,
     machine_rules.driver_mismatch,
@@ -62,6 +68,10 @@ RULES: tuple[Rule, ...] = (
     library_rules.damaged,
     library_rules.cudnn_too_old,
     library_rules.only_when_activated,
+    dll_rules.not_reached,
+    dll_rules.foreign_cudnn,
+    dll_rules.zlib_missing,
+    dll_rules.stray_hook,
 )
 
 # Which of several sufficient causes is the root: the earlier one, because the later ones cannot be
@@ -84,18 +94,22 @@ PRECEDENCE: tuple[str, ...] = (
     "cpu-lacks-avx",
     "tensorflow-files-damaged",
     "wsl1-not-wsl2",
+    "wsl-does-not-start",
     "docker-no-gpu-access",
     "nvidia-container-toolkit-missing",
     "container-gpu-cgroup-revoked",
     "wsl-linux-driver-installed",
+    "wsl-gpu-not-passed-on",
     "wsl-gpu-in-tcc-mode",
     "wsl-windows-build-bug",
     "wsl-libcuda-not-on-path",
+    "driver-reboot-pending",
     "nvidia-driver-missing",
     "no-nvidia-gpu",
     "cuda-compat-libcuda-shadowing",
     "driver-library-mismatch",
     "kernel-module-not-loaded",
+    "windows-driver-not-running",
     "gpu-fallen-off-bus",
     "device-node-permission",
     "hybrid-gpu-powered-off",
@@ -120,7 +134,9 @@ PRECEDENCE: tuple[str, ...] = (
     "cudnn-missing",
     "pip-nvidia-libs-not-on-path",
     "ld-library-path-unset",
+    "windows-dll-dir-not-searched",
     "cudnn-version-mismatch",
+    "zlibwapi-missing",
     "gpu-cannot-compute",
     # after every other explanation:
     "gpu-not-visible",
@@ -128,7 +144,22 @@ PRECEDENCE: tuple[str, ...] = (
 )
 
 
-CAN_BREAK_A_LISTED_GPU = frozenset({"gpu-cannot-compute", "gpu-compute-capability-too-new"})
+CAN_BREAK_A_LISTED_GPU = frozenset(
+    {"gpu-cannot-compute", "gpu-compute-capability-too-new", "zlibwapi-missing"}
+)
+
+
+# What keeps a TensorFlow from being imported, and goes when it is replaced.
+GO_WITH_IT = frozenset(
+    {
+        "numpy2-abi",
+        "numpy-version-mismatch",
+        "protobuf-too-new",
+        "protobuf-too-old",
+        "keras-version-mismatch",
+        "tensorflow-files-damaged",
+    }
+)
 
 
 def diagnose(snapshot: Snapshot, rules: Iterable[Rule] = RULES) -> Report:
@@ -147,10 +178,13 @@ def diagnose(snapshot: Snapshot, rules: Iterable[Rule] = RULES) -> Report:
 
 def _weighed(case: Case, finding: Finding) -> Finding:
     """With a GPU that TensorFlow lists nothing else explains its absence: whatever the rules
-    found is a blemish, unless the GPU was tried and computes nothing."""
-    if not case.gpu_visible or finding.cause in CAN_BREAK_A_LISTED_GPU:
-        return finding
-    return replace(finding, weight=min(finding.weight, Weight.BLEMISH))
+    found is a blemish, unless the GPU was tried and computes nothing. So is what ails a TensorFlow
+    that would have no GPU if it were sound: pip's upgrade past 2.10 leaves one behind on Windows,
+    because it removes the old files after tensorflow-intel has written its own."""
+    listed = case.gpu_visible and finding.cause not in CAN_BREAK_A_LISTED_GPU
+    if listed or (case.beyond_windows and finding.cause in GO_WITH_IT):
+        return replace(finding, weight=min(finding.weight, Weight.BLEMISH))
+    return finding
 
 
 def _merged(findings: Iterable[Finding]) -> list[Finding]:
@@ -232,48 +266,13 @@ def _headline(case: Case, verdict: Verdict, diagnoses: Sequence[Diagnosis]) -> s
     return f"nothing wrong at depth “{case.snapshot.depth.word}”; TensorFlow itself was not asked"
 
 
-# ---- texts -------------------------------------------------------------------------------------
-
-
 def _diagnosis(case: Case, finding: Finding, role: Role) -> Diagnosis:
-    text = cause(finding.cause)
+    text = cause(finding.cause, case.snapshot.host.system)
     return Diagnosis(
         cause=finding.cause,
         role=role,
         confidence=finding.confidence,
         summary=finding.summary or text.title,
         evidence=finding.evidence,
-        remedy=_remedy(case, text),
+        remedy=remedy(case, text),
     )
-
-
-class _Values(dict[str, str]):
-    """Placeholders of a remedy's steps; one without a value reads as <name>."""
-
-    def __missing__(self, key: str) -> str:
-        return f"<{key}>"
-
-
-def _remedy(case: Case, text: Cause) -> Remedy:
-    environment, release, host = case.snapshot.environment, case.release, case.snapshot.host
-    python = environment.python or environment.prefix / "bin" / "python"
-    hook = next((s.path for s in case.snapshot.hooks.scripts if not s.ours), None)
-    values = _Values(
-        prefix=_quoted(environment.prefix), python=_quoted(python), channel="conda-forge"
-    )
-    if release is not None:
-        requirements = (f"tensorflow=={release.latest}", *release.extra_requirements)
-        values["tensorflow"] = case.version or release.latest
-        values["requirements"] = " ".join(f'"{r}"' for r in requirements)
-        values["libraries"] = " ".join(conda_specs(release.latest)) or "cudatoolkit cudnn"
-        values["driver"] = driver_floor(release.cuda, host.system) or "a current driver"
-    if hook is not None:
-        values["hook"] = _quoted(hook)
-    if environment.user_site is not None:
-        values["user_site"] = _quoted(environment.user_site)
-    steps = tuple(step.format_map(values) for step in text.steps)
-    return Remedy(title=text.remedy, steps=steps, safety=text.safety)
-
-
-def _quoted(path: Path) -> str:
-    return shlex.quote(str(path))

@@ -3,56 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import shlex
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tfgpu_tray.installer.conda_command import command_line, named, run_environ
 from tfgpu_tray.installer.pip import last_word
-from tfgpu_tray.installer.step import Description, Kept, StepFailed, Work
+from tfgpu_tray.installer.step import Description, Kept, StepFailed, Work, shown
 from tfgpu_tray.model import Outcome
-from tfgpu_tray.observe.environments import conda_roots
 
-NAMES = ("conda", "mamba", "micromamba")
 MEASURING = 60.0  # seconds that conda gets to say how much it would download
-
-
-def find_conda(
-    environ: Mapping[str, str], home: Path, prefix: Path | None = None, wanted: str | None = None
-) -> Path | None:
-    """The conda, mamba or micromamba command to use, or None when there is none.
-
-    In order: the configuration, CONDA_EXE and MAMBA_EXE, PATH, the root that holds *prefix*, the
-    command that made it (conda-meta/history), the default install folders.
-    """
-    if wanted:
-        found = shutil.which(wanted, path=environ.get("PATH"))
-        return Path(found) if found else None
-    candidates: list[Path] = []
-    for variable in ("CONDA_EXE", "MAMBA_EXE"):
-        if value := environ.get(variable):
-            candidates.append(Path(value))
-    for name in NAMES:
-        if found := shutil.which(name, path=environ.get("PATH")):
-            candidates.append(Path(found))
-    if prefix is not None:
-        candidates += [prefix.parent.parent / "bin" / name for name in NAMES]
-        candidates += _named_in_history(prefix)
-    for root in conda_roots(environ, home):
-        candidates += [root / "bin" / name for name in NAMES]
-    return next((c for c in candidates if c.is_file() and os.access(c, os.X_OK)), None)
-
-
-def _named_in_history(prefix: Path) -> list[Path]:
-    try:
-        text = (prefix / "conda-meta" / "history").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
-    words = re.findall(r"^# cmd: (\S+)", text, re.MULTILINE)
-    return [Path(word) for word in reversed(words) if Path(word).name in NAMES]
 
 
 def run_conda(conda: Path, work: Work, arguments: list[str]) -> None:
@@ -61,9 +21,9 @@ def run_conda(conda: Path, work: Work, arguments: list[str]) -> None:
     Raises:
         StepFailed: conda said no; the text carries its own message.
     """
-    environ = dict(work.session) | {"PYTHONUTF8": "1", "NO_COLOR": "1"}
     command, *rest = arguments
-    result = work.call([conda, command, "--json", "-y", *rest], environ)
+    words = command_line(conda, [command, "--json", "-y", *rest])
+    result = work.call(words, run_environ(conda, work.session))
     if result.outcome is Outcome.COMPLETED:
         return
     raise StepFailed(
@@ -74,10 +34,8 @@ def run_conda(conda: Path, work: Work, arguments: list[str]) -> None:
 def _download_mb(conda: Path, work: Work, arguments: list[str]) -> int | None:
     """What conda would fetch for *arguments*, by its own dry run; None when it does not say."""
     command, *rest = arguments
-    environ = dict(work.session) | {"PYTHONUTF8": "1", "NO_COLOR": "1"}
-    result = work.runner(
-        [conda, command, "--dry-run", "--json", "-y", *rest], deadline=MEASURING, environ=environ
-    )
+    words = command_line(conda, [command, "--dry-run", "--json", "-y", *rest])
+    result = work.runner(words, deadline=MEASURING, environ=run_environ(conda, work.session))
     try:
         actions = json.loads(result.stdout.split("\0")[-1])["actions"]
         sizes = [int(record["size"]) for record in actions.get("FETCH", ())]
@@ -121,9 +79,9 @@ class CondaInstall(Kept):
 
     def describe(self) -> Description:
         return Description(
-            title=f"Install {', '.join(self.specs)} with {self.conda.name}",
+            title=f"Install {', '.join(self.specs)} with {named(self.conda)}",
             why=self.why,
-            commands=(shlex.join([self.conda.name, *self._arguments()]),),
+            commands=(shown([named(self.conda), *self._arguments()]),),
             download_mb=self.download_mb,
         )
 
@@ -155,12 +113,44 @@ class CondaCreate(Kept):
         return Description(
             title=f"Create {self.prefix} with Python {self.python_version}",
             why="the environment does not exist yet",
-            commands=(shlex.join([self.conda.name, *self._arguments()]),),
+            commands=(shown([named(self.conda), *self._arguments()]),),
         )
 
     def _arguments(self) -> list[str]:
         packages = [f"python={self.python_version}", "pip"]
         return ["create", "-p", str(self.prefix), "-c", self.channel, *packages]
+
+    def touches(self) -> tuple[Path, ...]:
+        return (self.prefix,)
+
+    def apply(self, work: Work) -> None:
+        run_conda(self.conda, work, self._arguments())
+
+
+@dataclass(frozen=True, slots=True)
+class CondaRemove(Kept):
+    """Take conda's own packages out, alone: what else is installed stays."""
+
+    conda: Path
+    prefix: Path
+    names: tuple[str, ...]
+    why: str
+    present: Callable[[], bool]
+    chapter: str = "tensorflow"
+
+    def check(self) -> bool:
+        return not self.present()
+
+    def describe(self) -> Description:
+        return Description(
+            title=f"Remove conda's {', '.join(self.names)}",
+            why=self.why,
+            commands=(shown([named(self.conda), *self._arguments()]),),
+            download_mb=0,
+        )
+
+    def _arguments(self) -> list[str]:
+        return ["remove", "-p", str(self.prefix), "--force", *self.names]
 
     def touches(self) -> tuple[Path, ...]:
         return (self.prefix,)

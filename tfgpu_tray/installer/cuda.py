@@ -39,15 +39,16 @@ def _damaged_wheels(situation: Situation) -> list[Step]:
 
 def _damaged(situation: Situation) -> list[Distribution]:
     wheels = [d for d in situation.packages_now().related if d.name.startswith("nvidia-")]
-    return [d for d in wheels if d.missing_files or not _sound(d)]
+    return [d for d in wheels if d.missing_files or not _sound(situation, d)]
 
 
-def _sound(wheel: Distribution) -> bool:
+def _sound(situation: Situation, wheel: Distribution) -> bool:
     """Whether every library of the wheel starts like one; nvidia-cuda-runtime-cu12 owns the folder
     nvidia/cuda_runtime."""
     folder = wheel.name.removeprefix("nvidia-").rpartition("-cu")[0].replace("-", "_")
-    libs = wheel.folder / "nvidia" / folder / "lib"
-    return all(libraries.is_whole(str(p)) for p in libs.glob("lib*.so*"))
+    own = wheel.folder / "nvidia" / folder
+    found = own.glob("bin/*.dll") if situation.on_windows else own.glob("lib/lib*.so*")
+    return all(libraries.is_whole(str(path)) for path in found)
 
 
 def _installation(situation: Situation) -> list[Step]:

@@ -78,16 +78,53 @@ end
 set -e __tfgpu_ld_added
 """
 
+_VARIABLE = {False: "LD_LIBRARY_PATH", True: "their folder on PATH"}
+
 PRELOAD_PTH = "import _tfgpu_tray_preload\n"
 
 
-def preload_module(sonames: Sequence[str], folders: Sequence[str]) -> str:
+# Opened libraries are found again by their bare name, by glibc and by Windows.
+_OPEN = """
+    for soname in SONAMES:
+        for folder in FOLDERS:
+            path = os.path.join(sys.prefix, folder, soname)
+            if os.path.exists(path):
+                try:
+                    ctypes.CDLL(path)
+                except OSError:
+                    continue
+                break
+"""
+_OPEN_ON_WINDOWS = """
+    folders = [os.path.join(sys.prefix, folder) for folder in FOLDERS]
+    folders = [folder for folder in folders if os.path.isdir(folder)]
+    # What is opened here opens more by bare name. That is looked for on PATH, and by some callers
+    # only in folders that were named to Windows.
+    others = [p for p in os.environ.get("PATH", "").split(os.pathsep) if p and p not in folders]
+    os.environ["PATH"] = os.pathsep.join(folders + others)
+    for folder in folders:
+        if hasattr(os, "add_dll_directory"):  # Python 3.8
+            os.add_dll_directory(folder)
+    for soname in SONAMES:
+        for folder in folders:
+            path = os.path.join(folder, soname)
+            if os.path.exists(path):
+                try:
+                    ctypes.WinDLL(path)
+                except OSError:
+                    continue
+                break
+"""
+
+
+def preload_module(sonames: Sequence[str], folders: Sequence[str], system: str = "linux") -> str:
     """Python 3.7 and later, standard library only; runs at every start, so it does next to nothing
     until `tensorflow` is imported. *folders* are relative to sys.prefix."""
+    windows = system == "windows"
     return f'''"""{NOTE}
 
 When `tensorflow` is imported, its CUDA libraries are opened by their full path first, in the order
-in which they need each other. TensorFlow then finds them without LD_LIBRARY_PATH, also in
+in which they need each other. TensorFlow then finds them without {_VARIABLE[windows]}, also in
 programs that start this Python without activating the environment (editors, Jupyter kernels).
 TFGPU_NO_PRELOAD=1 turns it off.
 """
@@ -116,15 +153,7 @@ def _open_all():
 
     if os.environ.get("TFGPU_NO_PRELOAD"):
         return
-    for soname in SONAMES:
-        for folder in FOLDERS:
-            path = os.path.join(sys.prefix, folder, soname)
-            if os.path.exists(path):
-                try:
-                    ctypes.CDLL(path)
-                except OSError:
-                    continue
-                break
+{(_OPEN_ON_WINDOWS if windows else _OPEN).strip(chr(10))}
 
 
 if _Preload not in sys.meta_path:

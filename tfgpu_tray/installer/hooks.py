@@ -2,7 +2,8 @@
 
 A hook serves every program of an activated shell; the preload serves programs that start the
 environment's Python without activation. Both only ever write files of our own name; a user's own
-hook that does harm is set aside, not edited, and comes back with undo.
+hook that does harm is set aside, not edited, and comes back with undo. Windows needs no hook:
+conda's activation puts the folder of the DLLs on PATH.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def steps(situation: Situation) -> list[Step]:
     reach = Reach(situation)
     only_masked = set(causes) == {"cuda-visible-devices-masked"}
     if not only_masked and not situation.conda_owns_tensorflow and reach.expected():
-        if situation.environment.kind is Kind.CONDA:
+        if situation.environment.kind is Kind.CONDA and not situation.on_windows:
             found.append(WriteHook(reach))
         found.append(WritePreload(reach))
     return found
@@ -63,13 +64,16 @@ def _to_set_aside(situation: Situation) -> list[tuple[HookScript, str]]:
     hooks = situation.snapshot.hooks
     failed = hooks.activation.failed_script if hooks.activation else None
     harmful = _folders_in_front(situation)
+    shells = ("cmd", "powershell") if situation.on_windows else ("posix",)
     for script in hooks.scripts:
-        if script.ours or script.packaged or script.shell != "posix":
+        if script.ours or script.packaged or script.stray or script.shell not in shells:
             continue
-        front = [f for f in script.folders if os.path.realpath(f) in harmful]
+        front = [f for f in script.folders if _real(f) in harmful]
         if "activate-hook-harmful" in situation.causes and front:
             found.append((script, f"it puts {front[0]} in front, whose libraries do not load"))
-        elif "activate-hook-broken" in situation.causes and str(script.path) == failed:
+        elif _takes_away(situation, script):
+            found.append((script, "it takes the folder of the CUDA files off PATH"))
+        elif "activate-hook-broken" in situation.causes and failed and _is(script, failed):
             found.append((script, "it fails when the environment is activated"))
         elif "activate-hook-broken" in situation.causes and script.unreadable:
             found.append((script, f"it {script.unreadable[0]}"))
@@ -84,7 +88,20 @@ def _folders_in_front(situation: Situation) -> set[str]:
         if observed
         else []
     )
-    return {os.path.realpath(os.path.dirname(x.path)) for x in stuck if x.path}
+    return {_real(os.path.dirname(x.path)) for x in stuck if x.path}
+
+
+def _takes_away(situation: Situation, script: HookScript) -> bool:
+    harmful = situation.on_windows and "activate-hook-harmful" in situation.causes
+    return harmful and script.loader_path == "overwrites"
+
+
+def _is(script: HookScript, path: str) -> bool:
+    return _real(str(script.path)) == _real(path)
+
+
+def _real(path: str) -> str:
+    return os.path.normcase(os.path.realpath(path))
 
 
 @dataclass(frozen=True)
@@ -96,7 +113,7 @@ class Reach:
     def expected(self) -> bool:
         """Whether a lead will be needed once the target is installed, from the tables."""
         target = self.situation.target
-        if missing_runpath(target.version):
+        if self.situation.on_windows or missing_runpath(target.version):
             return True
         if target.cuda is CudaSource.EXTRA or target.release.finds_nvidia_wheels:
             return bool(self.folders())
@@ -108,12 +125,12 @@ class Reach:
         effective = self.situation.packages_now().effective
         if effective is None:
             return []
-        wheel = libraries.read_wheel(effective.folder / "tensorflow") or libraries.Wheel()
+        wheel = libraries.Wheel()
+        if not self.situation.on_windows:
+            wheel = libraries.read_wheel(effective.folder / "tensorflow") or wheel
         found: dict[str, None] = {}
         for soname in self.situation.sonames:
-            same, _ = libraries.candidates(environment, soname)
-            inside = [c for c in same if c.startswith(f"{environment.prefix}{os.sep}")]
-            sound = [c for c in inside if libraries.is_whole(c)]
+            sound = self.situation.own_files_of(soname)
             if sound and os.path.dirname(sound[0]) not in wheel.runpath:
                 found[os.path.relpath(os.path.dirname(sound[0]), environment.prefix)] = None
         return list(found)
@@ -154,9 +171,9 @@ class WriteHook(Kept):
         situation = self.reach.situation
         if PATH_CAUSES.intersection(situation.causes):
             return False
-        named = {os.path.realpath(f) for s in situation.snapshot.hooks.scripts for f in s.folders}
+        named = {_real(f) for s in situation.snapshot.hooks.scripts for f in s.folders}
         prefix = situation.environment.prefix
-        folders = [os.path.realpath(prefix / f) for f in self.reach.folders()]
+        folders = [_real(str(prefix / f)) for f in self.reach.folders()]
         return bool(folders) and named.issuperset(folders)
 
     def describe(self) -> Description:
@@ -192,7 +209,8 @@ class WritePreload(Kept):
         site = self.reach.situation.environment.site_packages
         if not folders or site is None:
             return {}
-        text = hook_texts.preload_module(self.reach.sonames(), folders)
+        system = self.reach.situation.snapshot.host.system
+        text = hook_texts.preload_module(self.reach.sonames(), folders, system)
         return {site / PRELOAD: hook_texts.PRELOAD_PTH, site / MODULE: text}
 
     def check(self) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfgpu_tray.installer.step import Description, Kept, StepFailed, Work
+from tfgpu_tray.installer.step import Description, Kept, StepFailed, Work, shown
 from tfgpu_tray.knowledge.releases import download_mb
 from tfgpu_tray.model import Environment, Outcome
 
@@ -137,14 +137,15 @@ class PipInstall(Kept):
         return self.settled()
 
     def describe(self) -> Description:
-        sizes = [download_mb(r) for r in self.requirements if r not in self.installed]
+        system = "windows" if sys.platform == "win32" else "linux"
+        sizes = [download_mb(r, system) for r in self.requirements if r not in self.installed]
         known = [s for s in sizes if s is not None]
         python = str(self.environment.python)
         words = [python, "-m", "pip", "install", *self.options, *self.requirements]
         return Description(
             title=self.title or f"Install {', '.join(self.requirements)}",
             why=self.why,
-            commands=(shlex.join(words),),
+            commands=(shown(words),),
             download_mb=sum(known) if known else None,
         )
 
@@ -176,14 +177,15 @@ class PipUninstall(Kept):
         return Description(
             title=f"Remove {', '.join(self.names)}{where}",
             why=self.why,
-            commands=(shlex.join(words),),
+            commands=(shown(words),),
             download_mb=0,
         )
 
     def touches(self) -> tuple[Path, ...]:
         if self.from_user_site and self.environment.user_site is not None:
             site = self.environment.user_site
-            return (site, site.parents[2] / "bin")
+            windows = sys.platform == "win32"
+            return (site, site.parent / "Scripts" if windows else site.parents[2] / "bin")
         return python_folders(self.environment)
 
     def apply(self, work: Work) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from tfgpu_tray.knowledge.shells import typed
 from tfgpu_tray.observe.child import Result, Runner, run
 
 
@@ -22,6 +24,11 @@ class Description:
     why: str
     commands: tuple[str, ...]  # what would be run or written, as one could type it
     download_mb: int | None = None  # None: not known; 0: nothing is downloaded
+
+
+def shown(words: Sequence[str]) -> str:
+    """A command as one types it in a shell of this system."""
+    return typed(words, "windows" if sys.platform == "win32" else "linux")
 
 
 class Keeper(Protocol):

@@ -100,7 +100,7 @@ def _fitting(snapshot: Snapshot, pin: Pin | None) -> list[Release]:
     windows = host.system == "windows"
     reasons = (
         (f"for Python {python}", lambda r: python is None or python in r.python),
-        ("for native Windows with a GPU", lambda r: not windows or r.windows_gpu),
+        (f"for Python {python} with a GPU on Windows", lambda r: not windows or r.windows_gpu),
         (f"for glibc {host.glibc}", lambda r: _glibc_fits(host, r)),
         ("with code for this GPU", lambda r: _gpu_fits(snapshot, r)),
         ("that this driver can run", lambda r: _driver_fits(snapshot, r)),
@@ -120,7 +120,7 @@ def _fitting(snapshot: Snapshot, pin: Pin | None) -> list[Release]:
 
 
 def _advice(snapshot: Snapshot, words: str) -> str:
-    if "Python" in words or "Windows" in words:
+    if "Python" in words:
         pythons = pythons_for(snapshot.environment.pin, snapshot.host)
         if not pythons:
             return "no release lies in that range; change it in config.toml"
@@ -187,7 +187,7 @@ def _cuda(
     snapshot: Snapshot, wishes: Wishes, found: Release, version: str
 ) -> tuple[CudaSource, tuple[str, ...]]:
     specs = conda_specs(version)
-    wheels = tuple(w.requirement for w in cuda11_wheels())
+    wheels = tuple(w.requirement for w in cuda11_wheels(snapshot.host.system))
     serves = {
         CudaSource.EXTRA: found.and_cuda,
         CudaSource.CONDA: bool(specs) and _conda_kind(snapshot, wishes),

@@ -10,13 +10,14 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.version import InvalidVersion, Version
 
-from tfgpu_tray.installer.conda import CondaInstall
+from tfgpu_tray.installer.conda import CondaInstall, CondaRemove
 from tfgpu_tray.installer.pip import PipInstall, PipUninstall
 from tfgpu_tray.installer.situation import Situation
 from tfgpu_tray.installer.step import Description, Kept, Step, StepFailed, Work
 from tfgpu_tray.installer.target import CudaSource
 from tfgpu_tray.knowledge.tables import table
 from tfgpu_tray.model import Distribution, Packages
+from tfgpu_tray.observe.conda import observe_conda
 
 
 def steps(situation: Situation) -> list[Step]:
@@ -25,6 +26,7 @@ def steps(situation: Situation) -> list[Step]:
     packages = situation.snapshot.packages
     if situation.conda_owns_tensorflow:
         return _conda_build(situation)
+    found += _without_condas(situation)
     if in_user := sorted({d.name for d in _user_copies(packages, situation)}):
         found.append(
             PipUninstall(
@@ -68,12 +70,29 @@ def _conda_build(situation: Situation) -> list[Step]:
     ]
 
 
+def _without_condas(situation: Situation) -> list[Step]:
+    """On Windows pip's TensorFlow takes the place of conda's CPU build: conda's records of that
+    must go, or conda would bring its files back."""
+    effective, conda = situation.snapshot.packages.effective, situation.conda
+    if effective is None or effective.installer != "conda" or conda is None:
+        return []
+    prefix, names = situation.environment.prefix, tuple(table("packages")["conda"]["names"])
+
+    def recorded() -> tuple[str, ...]:
+        found = observe_conda(prefix)
+        return tuple(p.name for p in found.packages if p.name in names) if found else ()
+
+    why = "conda has no build for GPUs on Windows; pip's TensorFlow takes its place"
+    return [CondaRemove(conda, prefix, recorded(), why, present=lambda: bool(recorded()))]
+
+
 def _install(situation: Situation) -> PipInstall:
     target, causes = situation.target, situation.causes
     own = [d for d in situation.snapshot.packages.tensorflow if not d.in_user_site]
     stays = [(d.name, d.version) for d in own] == [("tensorflow", target.version)]
     damaged = stays and (bool(own[0].missing_files) or "tensorflow-files-damaged" in causes)
-    kept = stays and not damaged and target.cuda is not CudaSource.EXTRA
+    condas = stays and own[0].installer == "conda"
+    kept = stays and not (damaged or condas) and target.cuda is not CudaSource.EXTRA
     misfits = " and ".join(_misfits(situation.snapshot.packages, situation))
     title = "Bring back what TensorFlow {} needs" if kept else "Install TensorFlow {}"
     return PipInstall(
@@ -83,7 +102,9 @@ def _install(situation: Situation) -> PipInstall:
         settled=_settled(situation, damaged),
         title=title.format(target.version),
         # TensorFlow's files only: its dependencies are sound and may be in use elsewhere.
-        options=("--force-reinstall", "--no-deps") if damaged else (),
+        options=("--force-reinstall", "--no-deps")
+        if damaged or (condas and situation.conda is None)
+        else (),
         installed=target.requirements[:1] if kept else (),
     )
 
@@ -112,6 +133,8 @@ def _settled(situation: Situation, damaged: bool) -> Callable[[], bool]:
         packages = situation.packages_now()
         ours = [d for d in packages.tensorflow if not d.in_user_site]
         if [(d.name, d.version) for d in ours] != [("tensorflow", situation.target.version)]:
+            return False
+        if ours[0].installer == "conda":  # of the same version, but not the same build
             return False
         if ours[0].missing_files or (
             damaged and ours == list(situation.snapshot.packages.tensorflow)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from tfgpu_tray.examine import examine
 from tfgpu_tray.knowledge.causes import cause
-from tfgpu_tray.model import Depth, Environment, Report, Role
+from tfgpu_tray.model import Depth, Environment, Report, Role, Verdict
 from tfgpu_tray.observe.look import Observer
 
 
@@ -20,8 +20,11 @@ def is_better(before: Report, after: Report, healed: Collection[str]) -> bool:
 
     Either the verdict is better; or the causes that were to be *healed* are gone and all that is
     new lies with the machine, where no change to an environment can have caused it (a driver that
-    is missing only shows once TensorFlow imports again).
+    is missing only shows once TensorFlow imports again). What was healthy, and only lacked a part
+    of the set-up, has to stay healthy.
     """
+    if before.verdict is Verdict.OK:
+        return after.verdict is Verdict.OK
     if after.verdict.badness < before.verdict.badness:
         return True
     now = {d.cause for d in after.diagnoses if d.role is not Role.POSSIBLE}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from tfgpu_tray.installer.files import write
 from tfgpu_tray.installer.situation import Situation
-from tfgpu_tray.installer.step import Description, Kept, Step, Work
+from tfgpu_tray.installer.step import Description, Kept, Step, Work, shown
+from tfgpu_tray.observe import batch_text
 from tfgpu_tray.observe.shell_text import MASK, MASK_LINE
 
 
@@ -18,21 +20,34 @@ def steps(situation: Situation) -> list[Step]:
     found: list[Step] = []
     if MASK in hooks.variables:
         found.append(UnsetVariable(situation.environment.prefix))
-    found += [UnmaskHook(script.path) for script in hooks.scripts if script.masks_gpu]
+    masking = (s for s in hooks.scripts if s.masks_gpu and not s.stray)
+    found += [UnmaskHook(script.path) for script in masking]
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class UnmaskHook(Kept):
-    """Take the line that hides the GPU out of a hook."""
+    """Take the line that hides the GPU out of a hook. One of Windows gets its line ends."""
 
     path: Path
     chapter: str = "hooks"
 
+    @property
+    def _windows(self) -> bool:
+        return self.path.suffix.lower() in (".bat", ".ps1")
+
+    @property
+    def _line(self) -> re.Pattern[str]:
+        return batch_text.MASK_LINE if self._windows else MASK_LINE
+
+    def _text(self) -> str:
+        """Its bytes as characters, whatever encoding the others of them are in."""
+        return self.path.read_bytes().decode("latin-1").replace("\r\n", "\n")
+
     def check(self) -> bool:
         try:
-            return not MASK_LINE.search(self.path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return not self._line.search(self._text())
+        except OSError:
             return True
 
     def describe(self) -> Description:
@@ -47,8 +62,11 @@ class UnmaskHook(Kept):
         return (self.path,)
 
     def apply(self, work: Work) -> None:
-        text = self.path.read_text(encoding="utf-8")
-        write(self.path, MASK_LINE.sub(lambda m: f"# tfgpu-tray: {m[0].strip()}", text))
+        comment = "rem" if self.path.suffix.lower() == ".bat" else "#"
+        text = self._line.sub(lambda m: f"{comment} tfgpu-tray: {m[0].strip()}", self._text())
+        if self._windows:
+            text = text.replace("\n", "\r\n")
+        write(self.path, text.encode("latin-1"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +95,9 @@ class UnsetVariable(Kept):
         return Description(
             title=f"Unset {MASK} for this environment",
             why="it hides every GPU from programs started in this environment",
-            commands=(f"conda env config vars unset -p {self.prefix} {MASK}",),
+            commands=(
+                shown(["conda", "env", "config", "vars", "unset", "-p", str(self.prefix), MASK]),
+            ),
             download_mb=0,
         )
 

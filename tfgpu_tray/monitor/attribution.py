@@ -43,6 +43,7 @@ _HISTORY = 256_000  # bytes from the end of conda's history that are read
 _PACKAGES = frozenset({"site", "user", "conda"})  # the sources of changes that are packages
 _REMOVES = frozenset({"uninstall", "remove"})
 _LISTS = frozenset({"-r", "--requirement", "--requirements", "sync"})  # more than is named
+_INTERPRETERS = ("bin/python", "python.exe", "Scripts/python.exe")
 _CONDA_TYPED = r"(conda|mamba|micromamba)(?:-script\.py|\.exe|[\\/]__main__\.py)?(?: (.*))?$"
 _OURS_DONE = {
     "repair": "repaired the environment",
@@ -225,7 +226,8 @@ class _Case:
         if change.source in ("library", "files"):  # the records still claim them
             return change.new is None
         if change.source == "python" and change.new is None:
-            return not os.path.lexists(self.environment.prefix / "bin" / "python")
+            prefix = self.environment.prefix
+            return not any(os.path.lexists(prefix / place) for place in _INTERPRETERS)
         if change.source not in ("site", "user") or change.new is not None:
             return False
         if self._script_tells(change) and self.after.script:
@@ -418,7 +420,7 @@ def _last_in_history(prefix: Path, name: str | None, since: float) -> Command | 
     try:
         with open(prefix / "conda-meta" / "history", "rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _HISTORY))
-            text = file.read().decode("utf-8", "replace")
+            text = file.read().decode("utf-8", "replace").replace("\r\n", "\n")
     except OSError:
         return None
     moved = rf"^[-+](?:.*::)?{re.escape(name) if name else '[^-]+.*'}-[^-\s]+-[^-\s]+$"
@@ -432,7 +434,9 @@ def _last_in_history(prefix: Path, name: str | None, since: float) -> Command | 
             continue
         in_time = started >= since - 1  # conda writes whole seconds
         if typed and in_time and re.search(moved, section, re.MULTILINE):
-            found.append(Command((typed[1], *(typed[2] or "").split()), started))
+            # It is written without quotes: of a prefix with a blank, the rest would be a name.
+            line = re.sub(re.escape(str(prefix)), "PREFIX", typed[2] or "", flags=re.IGNORECASE)
+            found.append(Command((typed[1], *line.split()), started))
     return max(reversed(found), key=lambda command: command.started, default=None)  # the last
 
 

@@ -6,6 +6,8 @@ what is due must be found out anew.
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -27,16 +29,23 @@ class Jump:
         return f"the computer slept, or its clock was set forward, for {self.seconds:.0f} s"
 
 
-class Pulse:
-    """Compares the wall clock with one that nobody can set, each time it is asked.
+def awake() -> float:
+    """Seconds, from some moment on, that this computer was awake; nobody can set them."""
+    if sys.platform != "win32":
+        return time.monotonic()  # CLOCK_MONOTONIC stands still during sleep
+    passed = ctypes.c_ulonglong()  # of 100 ns; what Python calls monotonic goes on there
+    ctypes.windll.kernel32.QueryUnbiasedInterruptTime(ctypes.byref(passed))
+    return passed.value / 1e7
 
-    CLOCK_MONOTONIC stands still during sleep on Linux, so a sleep shows as a jump forward.
-    """
+
+class Pulse:
+    """Compares the wall clock with the time awake, each time it is asked: sleep shows as a jump
+    forward."""
 
     def __init__(
         self,
         wall: Callable[[], float] = time.time,
-        steady: Callable[[], float] = time.monotonic,
+        steady: Callable[[], float] = awake,
     ):
         self._wall, self._steady = wall, steady
         self._lock = threading.Lock()  # the desktop's word comes in another thread

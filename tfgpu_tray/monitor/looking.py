@@ -84,8 +84,7 @@ def _sight(entry: dict[str, Any]) -> Sight:
     plan = entry.get("plan")
     offer = None
     if first and plan and plan["steps"]:
-        titles = tuple(step["title"] for step in plan["steps"])
-        offer = Offer(first["remedy"]["title"], titles, plan["download_mb"])
+        offer = _offer(first["remedy"], plan)
     advice = ""
     if first and offer is None:
         told = plan["guidance"] if plan else []
@@ -99,3 +98,11 @@ def _sight(entry: dict[str, Any]) -> Sight:
         advice=advice,
     )
     return Sight(Path(entry["prefix"]), judgement)
+
+
+def _offer(remedy: dict[str, Any], plan: dict[str, Any]) -> Offer:
+    """Where there is a choice, a repair goes the first way."""
+    titles = tuple(step["title"] for step in plan["steps"])
+    own, *others = remedy.get("ways") or [remedy]
+    instead = tuple(f"{way['title']}: {way['costs']}" for way in others)
+    return Offer(own["title"], titles, plan["download_mb"], instead)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty
 
 from watchdog.events import (
     DirCreatedEvent,
@@ -45,9 +46,16 @@ EVENTS: list[type[FileSystemEvent]] = [
 ]
 # File systems on which the kernel does not tell of changes made elsewhere (microsoft/WSL#4739).
 SILENT = ("9p", "drvfs", "nfs", "cifs", "smb", "fuse.sshfs")
-# Each folder costs a thread, 22 kB: with more environments than this, only those in which package
-# managers work are watched, and the fingerprint finds what is done by hand, up to a minute later.
-MANY = 50
+# On Windows those are the folders of WSL, which looking at them would start.
+WSL = ("\\\\wsl$\\", "\\\\wsl.localhost\\")
+# Each folder costs a thread, 22 kB; on Windows two threads and 64 kB more. With more environments
+# than this, only folders in which package managers work are watched, and the fingerprint finds what
+# is done by hand, up to a minute later.
+MANY = 15 if sys.platform == "win32" else 50
+# Seconds without a change after which watchdog tells of those before, on Windows. At its own one
+# second a small pip has come and gone, and nobody knows what was typed.
+PROMPT = 0.25
+STUCK = 1.0  # seconds that the end waits for threads that watch
 # The environments a folder belongs to; None: they come and go there.
 Owners = frozenset[Path | None]
 
@@ -57,19 +65,31 @@ log = logging.getLogger(__name__)
 def folders_of(environments: Iterable[Environment], homes: Iterable[Path]) -> dict[Path, Owners]:
     """The folders to watch that exist, and whose they are; *homes* are those of environments."""
     owners: defaultdict[Path, set[Path | None]] = defaultdict(set)
-    found = list(environments)
+    found = [e for e in environments if not str(e.prefix).lower().startswith(WSL)]
     for environment in found:
         prefix = environment.prefix
         folders = [environment.site_packages, prefix / "conda-meta"]
         if len(found) <= MANY:
             folders += [prefix, environment.user_site, prefix / "etc/conda/activate.d"]
         for folder in folders:
-            if folder is not None and folder.is_dir():
+            if folder is not None and _is_there(folder):
                 owners[folder].add(prefix)
     for folder in homes:
         if folder.is_dir():
             owners[folder].add(None)
     return {folder: frozenset(of) for folder, of in owners.items()}
+
+
+def _is_there(folder: Path) -> bool:
+    """Whether it is to be watched. On Windows that keeps a folder from going, and one that is empty
+    may be about to: whoever removes an environment meets it last."""
+    if sys.platform != "win32":
+        return folder.is_dir()
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +108,12 @@ class Watcher:
         self,
         touched: Callable[[Path | None], None],
         say: Callable[[str], None],
-        observer: Callable[[], BaseObserver] = Observer,
+        observer: Callable[[], BaseObserver] | None = None,
         mounts: Path = Path("/proc/self/mountinfo"),
     ):
         """*say* gets a sentence for the user when watching is not possible, each once."""
-        self._touched, self._say, self._new, self._mounts = touched, say, observer, mounts
+        self._touched, self._say, self._mounts = touched, say, mounts
+        self._new = observer or _usual_observer
         self._observer: BaseObserver | None = None
         self._watches: dict[_Place, tuple[Owners, ObservedWatch]] = {}
         self._said: set[str] = set()
@@ -111,7 +132,10 @@ class Watcher:
     def stop(self) -> None:
         with self._lock:
             self._stopped = True
-            self._end()
+            # Windows may lose the word that ends a thread of it (watchdog asks once).
+            ending = threading.Thread(target=self._end, name="stop watching", daemon=True)
+            ending.start()
+            ending.join(STUCK)
 
     def _unwatch(self, observer: BaseObserver, wanted: Mapping[_Place, Owners]) -> None:
         """What is not wanted any more, and what has died."""
@@ -131,11 +155,15 @@ class Watcher:
                 continue
             handler = _Handler(owners, self._touched)
             try:
+                os.scandir(place.path).close()  # what cannot be listed cannot be watched
                 watch = observer.schedule(handler, place.path, event_filter=EVENTS)
             except OSError as error:
                 if error.errno in (errno.ENOENT, errno.ENOTDIR):
                     continue  # it has just gone
                 self._tell(_limit(error))
+                continue
+            except Empty:  # watchdog's word on Windows for a folder that cannot be opened
+                self._tell("changes cannot be watched: a folder does not let itself be opened")
                 continue
             self._watches[place] = owners, watch
 
@@ -178,6 +206,10 @@ class Watcher:
             if len(words) > 4:
                 found[Path(words[4].replace("\\040", " "))] = kind.split(" ")[0]
         return found
+
+
+def _usual_observer() -> BaseObserver:
+    return Observer(timeout=PROMPT) if sys.platform == "win32" else Observer()
 
 
 def _places(folders: Mapping[Path, Owners]) -> dict[_Place, Owners]:

@@ -3,7 +3,7 @@
 Files that installers replace as a whole are kept as hard links where the data folder is on the
 same file system (no installer writes into a large file in place); small files, which some edit in
 place, are copied. os.walk and os.stat instead of pathlib: an environment holds tens of thousands
-of files.
+of files. On Windows what is in use is moved out of the way, see `replacing`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
+from tfgpu_tray.repair.inventory import Entry, Manifest, entry_of, is_link, same, scan
+from tfgpu_tray.repair.replacing import Replacer, long_form, plain_form, remove_tree, sweep
+
 COPY_BELOW = 256 * 1024  # bytes
+SHELF = 1000  # kept files in one folder
 
 
 class KeepFailed(Exception):
@@ -27,76 +31,14 @@ class RestoreFailed(Exception):
     """Not everything could be put back; the text names what."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One path as it was: enough to tell later whether it is still the same."""
-
-    kind: str  # "file", "link" or "folder"
-    mode: int
-    size: int
-    mtime: int  # nanoseconds
-    inode: int
-    target: str = ""  # of a symbolic link
-
-    def same(self, other: Entry | None) -> bool:
-        """Whether the content is unchanged. Folders compare by kind and mode: their time stamps
-        follow from what is in them."""
-        if other is None or (self.kind, self.mode) != (other.kind, other.mode):
-            return False
-        if self.kind == "folder":
-            return True
-        if self.kind == "link":
-            return self.target == other.target
-        return (self.size, self.mtime, self.inode) == (other.size, other.mtime, other.inode)
-
-
-Manifest = dict[str, Entry]
-
-
-def scan(roots: Iterable[Path]) -> Manifest:
-    """Every path at or under *roots*, links not followed.
-
-    Raises:
-        OSError: a folder cannot be read, so what it holds could be neither kept nor compared.
-    """
-    found: Manifest = {}
-    for root in roots:
-        for path in _walk(str(root)):
-            if path not in found and (entry := _entry(path)) is not None:
-                found[path] = entry
-    return found
-
-
-def _walk(root: str) -> Iterator[str]:
-    yield root
-    if os.path.isdir(root) and not os.path.islink(root):
-        for folder, folders, files in os.walk(root, onerror=_refuse):
-            for name in (*folders, *files):
-                yield os.path.join(folder, name)
-
-
-def _refuse(error: OSError) -> None:
-    raise error
-
-
-def _entry(path: str) -> Entry | None:
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return None
-    mode = stat.S_IMODE(status.st_mode)
-    if stat.S_ISLNK(status.st_mode):
-        return Entry("link", mode, 0, status.st_mtime_ns, status.st_ino, os.readlink(path))
-    if stat.S_ISDIR(status.st_mode):
-        return Entry("folder", mode, 0, status.st_mtime_ns, status.st_ino)
-    return Entry("file", mode, status.st_size, status.st_mtime_ns, status.st_ino)
-
-
 class Keep:
     """What one transaction keeps, in a folder of its own."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, replacer: Replacer | None = None):
+        """*folder* is its own; *replacer* is for tests."""
         self._folder = folder
+        self._aside = folder / "held"
+        self._replacer = replacer or Replacer(self._aside)
         self._before_file = folder / "before.json"
         self._after_file = folder / "after.json"
 
@@ -118,7 +60,10 @@ class Keep:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._check_room(files)
             for number, (path, entry) in enumerate(files):
-                self._keep_file(path, entry, self._stored(number))
+                stored = self._stored(number)
+                if number % SHELF == 0:
+                    os.makedirs(os.path.dirname(stored), exist_ok=True)
+                _double(path, entry, stored)
         except OSError as error:
             raise KeepFailed(
                 f"what is there now could not be kept in {self._folder}: {error}"
@@ -130,7 +75,7 @@ class Keep:
         device = self._folder.stat().st_dev
         need = 0
         for path, entry in files:
-            linked = entry.size >= COPY_BELOW and os.lstat(path).st_dev == device
+            linked = _can_be_linked(entry) and os.lstat(path).st_dev == device
             need += 0 if linked else entry.size
         free = shutil.disk_usage(self._folder).free
         if need > free:
@@ -140,18 +85,7 @@ class Keep:
             )
 
     def _stored(self, number: int) -> str:
-        return os.path.join(self._folder, f"{number // 1000:03}", f"{number % 1000:03}")
-
-    @staticmethod
-    def _keep_file(path: str, entry: Entry, stored: str) -> None:
-        os.makedirs(os.path.dirname(stored), exist_ok=True)
-        if entry.size >= COPY_BELOW:
-            try:
-                os.link(path, stored, follow_symlinks=False)
-                return
-            except OSError:
-                pass  # another file system, or one without hard links
-        shutil.copy2(path, stored, follow_symlinks=False)
+        return os.path.join(self._folder, f"{number // SHELF:03}", f"{number % SHELF:03}")
 
     def seal(self) -> None:
         """The change stands: note how things are now and drop what did not change."""
@@ -160,19 +94,24 @@ class Keep:
         self._write(self._after_file, after, roots, {})
         for path, number in numbers.items():
             if before[path].same(after.get(path)):
-                os.unlink(self._stored(number))
+                try:
+                    os.unlink(self._stored(number))
+                except OSError:
+                    pass  # in use, by its other name: it goes with the rest one day
 
     def discard(self) -> None:
         """Everything is as it was; the kept copies are not needed any more."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        sweep(self._aside)
+        remove_tree(self._folder)
 
     def changed_since(self) -> list[str]:
         """Paths of the sealed change that somebody changed again afterwards."""
         before, roots, _ = self._read(self._before_file)
         after, _, _ = self._read(self._after_file)
         now = scan(roots)
-        ours = {p for p in before.keys() | after.keys() if not _same(before.get(p), after.get(p))}
-        return sorted(p for p in ours if not _same(after.get(p), now.get(p)) and not _is_cache(p))
+        ours = {p for p in before.keys() | after.keys() if not same(before.get(p), after.get(p))}
+        again = (p for p in ours if not same(after.get(p), now.get(p)) and not _is_cache(p))
+        return sorted(map(plain_form, again))
 
     def restore(self, paths: Iterable[Path] | None = None) -> None:
         """Put everything back as it was, or only what lies under *paths*.
@@ -189,7 +128,7 @@ class Keep:
         if self._after_file.exists():
             after, _, _ = self._read(self._after_file)
             scope = {
-                p for p in before.keys() | after.keys() if not _same(before.get(p), after.get(p))
+                p for p in before.keys() | after.keys() if not same(before.get(p), after.get(p))
             }
         if paths is not None:
             limits = [str(p) for p in _real(paths)]
@@ -204,49 +143,49 @@ class Keep:
         if failed:
             raise RestoreFailed("could not be put back: " + "; ".join(failed[:5]))
 
-    @staticmethod
-    def _remove(paths: list[str]) -> list[str]:
+    def _remove(self, paths: list[str]) -> list[str]:
         """What the change added; deepest first. A folder that others put files in stays."""
         failed = []
         for path in paths:
             try:
-                if os.path.isdir(path) and not os.path.islink(path):
+                if os.path.isdir(path) and not is_link(path):
                     os.rmdir(path)
                 elif os.path.lexists(path):
-                    os.unlink(path)
+                    self._replacer.remove(path)
             except OSError as error:
                 if not os.path.isdir(path):
-                    failed.append(f"{path} ({error.strerror})")
+                    failed.append(f"{plain_form(path)} ({error.strerror})")
         return failed
 
     def _put_back(self, path: str, entry: Entry, numbers: dict[str, int]) -> list[str]:
         try:
             if entry.kind == "folder":
-                if os.path.islink(path) or os.path.isfile(path):
-                    os.unlink(path)
+                if is_link(path) or os.path.isfile(path):
+                    self._replacer.remove(path)
                 os.makedirs(path, exist_ok=True)
                 os.chmod(path, entry.mode)
                 return []
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path)
+            if os.path.isdir(path) and not is_link(path):
+                remove_tree(path)
             if entry.kind == "file" and self._is_kept_file(path, numbers):
-                if _same_content(entry, _entry(path)):
+                if _same_content(entry, entry_of(path)):
                     os.chmod(path, entry.mode)
                     return []
-                return [f"{path} (it was changed in place, so the kept copy changed with it)"]
+                why = "it was changed in place, so the kept copy changed with it"
+                return [f"{plain_form(path)} ({why})"]
             fresh = f"{path}.tfgpu-restore"
             if entry.kind == "link":
                 os.symlink(entry.target, fresh)
             else:
                 stored = self._stored(numbers[path])
-                if entry.size >= COPY_BELOW:
-                    self._keep_file(stored, entry, fresh)
-                else:
-                    shutil.copy2(stored, fresh)
+                if os.path.lexists(fresh):  # an earlier attempt was interrupted
+                    self._replacer.remove(fresh)
+                if not _double(stored, entry, fresh):
+                    os.utime(fresh, ns=(entry.mtime, entry.mtime))
                 os.chmod(fresh, entry.mode)
-            os.replace(fresh, path)
+            self._replacer.replace(fresh, path)
         except (OSError, KeyError) as error:
-            return [f"{path} ({error})"]
+            return [f"{plain_form(path)} ({error})"]
         return []
 
     def _is_kept_file(self, path: str, numbers: dict[str, int]) -> bool:
@@ -281,6 +220,27 @@ class Keep:
         return entries, [Path(r) for r in content["roots"]], content["numbers"]
 
 
+def _double(path: str, entry: Entry, second: str) -> bool:
+    """Give the file *path* a second name, or else copy its content there: whether it is one file.
+    Only the content: there are tens of thousands, and its entry tells the rest."""
+    if _can_be_linked(entry):
+        try:
+            os.link(path, second, follow_symlinks=False)
+            return True
+        except OSError:
+            pass  # another file system, or one without hard links
+    with open(path, "rb") as source, open(second, "wb") as target:
+        shutil.copyfileobj(source, target, 2**20)
+    return False
+
+
+def _can_be_linked(entry: Entry) -> bool:
+    """Large, and on Windows writable: one that is not could only be removed by making its other
+    names writable too."""
+    writable = bool(entry.mode & stat.S_IWRITE) or sys.platform != "win32"
+    return entry.size >= COPY_BELOW and writable
+
+
 def _outermost(roots: Iterable[Path]) -> list[Path]:
     """Without roots that lie within another."""
     ordered = sorted(set(roots), key=lambda p: len(p.parts))
@@ -297,20 +257,17 @@ def _real(roots: Iterable[Path]) -> list[Path]:
     for root in roots:
         own = Path(os.path.realpath(root.parent)) / root.name
         found.append(own)
-        if own.is_symlink() and own.is_dir():
+        if is_link(str(own)) and own.is_dir():
             found.append(Path(os.path.realpath(own)))
-    return found
+    return [Path(long_form(str(path))) for path in found]
 
 
 def _same_content(one: Entry, other: Entry | None) -> bool:
     return other is not None and (one.size, one.mtime) == (other.size, other.mtime)
 
 
-def _same(one: Entry | None, other: Entry | None) -> bool:
-    return other is None if one is None else one.same(other)
-
-
 def _under(path: str, limit: str) -> bool:
+    path, limit = os.path.normcase(path), os.path.normcase(limit)
     return path == limit or path.startswith(limit.rstrip(os.sep) + os.sep)
 
 

@@ -13,7 +13,7 @@ from tfgpu_tray.installer.situation import Situation
 from tfgpu_tray.installer.step import Step, Work
 from tfgpu_tray.installer.target import CudaSource, NoTarget, Target, Wishes, choose, pythons_for
 from tfgpu_tray.knowledge.causes import cause
-from tfgpu_tray.model import Environment, Host, Kind, Report, Role, Verdict
+from tfgpu_tray.model import Environment, Host, Kind, Report, Role, Verdict, Way
 from tfgpu_tray.observe import environments
 
 # The chapters of the set-up, in the order in which they build on each other.
@@ -34,6 +34,7 @@ class Plan:
     guidance: tuple[str, ...] = ()
     target: Target | None = None
     reason: str = ""  # why there are no steps
+    instead: tuple[Way, ...] = ()  # what a person may prefer to these steps
 
     @property
     def download_mb(self) -> int | None:
@@ -66,7 +67,8 @@ def plan_repair(report: Report, wishes: Wishes, channel: str) -> Plan:
     if not healed:
         return Plan(environment, guidance=tuple(guidance), reason="nothing found that we can mend")
     wanted = {chapter for c in healed for chapter in cause(c).chapters}
-    return _planned(report, wishes, channel, healed, wanted, guidance)
+    plan = _planned(report, wishes, channel, healed, wanted, guidance)
+    return replace(plan, instead=primary.remedy.ways[1:] if primary else ())
 
 
 def plan_install(report: Report, wishes: Wishes, channel: str) -> Plan:
@@ -138,8 +140,9 @@ def _planned(
         return Plan(environment, guidance=tuple(guidance), target=target, reason=off_limits)
     if needed:
         return Plan(environment, needed, tuple(healed), tuple(guidance), target)
-    if report.primary is not None:
-        guidance = [*report.primary.remedy.steps, *guidance]
+    counted = (d for d in report.diagnoses if d.role is not Role.POSSIBLE)
+    if (first := next(counted, None)) is not None:
+        guidance = [*first.remedy.steps, *guidance]
     reason = "every step is in place already"
     return Plan(environment, (), (), tuple(dict.fromkeys(guidance)), target, reason)
 

@@ -7,24 +7,28 @@ file is on disk before the change it belongs to.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tfgpu_tray.installer.step import Step, StepFailed, Work
+from tfgpu_tray.installer.step import Step, StepFailed, Work, shown
 from tfgpu_tray.installer.verify import is_better, prove
 from tfgpu_tray.model import Environment, Report
 from tfgpu_tray.observe import environments
 from tfgpu_tray.observe.look import Observer
-from tfgpu_tray.observe.processes import Process, installers_at_work, users_of_tensorflow
+from tfgpu_tray.observe.processes import Process, installers_at_work
+from tfgpu_tray.repair import holders
 from tfgpu_tray.repair.gauge import Gauge
 from tfgpu_tray.repair.keep import Keep, KeepFailed, RestoreFailed
 from tfgpu_tray.repair.plan import Plan
+from tfgpu_tray.repair.replacing import sweep
 from tfgpu_tray.store.journal import Journal, Repair, State
 from tfgpu_tray.store.locks import prefix_lock
 
+POLLING = 2.0  # seconds between two looks at who is at work
 KEPT_REPAIRS = 3  # for each environment, those that `undo` can take back
 
 
@@ -61,7 +65,7 @@ class Workshop:
     observer: Observer
     telling: Telling = field(default_factory=Telling)
     working: Callable[[Path], Sequence[Process]] = installers_at_work
-    using: Callable[[Path], list[Process]] = users_of_tensorflow
+    using: Callable[[Path], Sequence[Process]] = holders.users
 
     # ---- the three things it does --------------------------------------------------------------
 
@@ -84,6 +88,7 @@ class Workshop:
         with self._locked(environment.prefix):
             self._refuse_if_busy(environment.prefix)
             self._recover(environment.prefix)
+            self._sweep()
             titles = [step.describe().title for step in steps]
             self.telling.phase("Keeping a copy of what is there")
             number = self.journal.begin(environment.prefix, command, before.verdict.value, titles)
@@ -127,6 +132,26 @@ class Workshop:
             if not note:
                 keep.discard()
             return Ended(state, None, after, note, repair.id)
+
+    def wait(
+        self,
+        prefix: Path,
+        seconds: float,
+        *,
+        sleep: Callable[[float], object] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Wait until nobody is at work in *prefix* and nobody uses its TensorFlow.
+
+        Raises:
+            Refused: somebody still is after *seconds*.
+        """
+        end = clock() + seconds
+        while reason := self._busy(prefix):
+            if clock() >= end:
+                raise Refused(reason)
+            self.telling.phase(f"Waiting: {reason.partition(';')[0]}")
+            sleep(min(POLLING, end - clock()))
 
     def recover(self, prefix: Path | None = None) -> list[Repair]:
         """Put back what interrupted repairs left half-done.
@@ -185,7 +210,7 @@ class Workshop:
             headline = after.headline if after else "the environment is gone"
             reason = f"no better afterwards: {headline}"
         except StepFailed as error:
-            reason = str(error)
+            reason = str(error) + holders.told_by(str(error))
         except BaseException:  # Ctrl-C, a bug: put everything back, then let it be heard
             self._roll_back(number, keep, "interrupted", begun)
             raise
@@ -248,6 +273,11 @@ class Workshop:
         environment = environments.describe(prefix, found_by="repair", pin=pin)
         return prove(self.observer, environment) if environment is not None else None
 
+    def _sweep(self) -> None:
+        """Remove what earlier transactions moved out of the way of programs that used it."""
+        for aside in (self.folder / "repairs").glob("*/held"):
+            sweep(aside)
+
     def _keep(self, number: int) -> Keep:
         return Keep(self.folder / "repairs" / f"{number:06}")
 
@@ -255,10 +285,19 @@ class Workshop:
         return _Locked(prefix_lock(self.folder, prefix), prefix)
 
     def _refuse_if_busy(self, prefix: Path) -> None:
+        if reason := self._busy(prefix):
+            raise Refused(reason)
+
+    def _busy(self, prefix: Path) -> str:
+        """Who stands in the way, and what to do; empty when nobody does."""
         if working := self.working(prefix):
-            raise Refused(f"{working[0]} is changing this environment; repair when it has finished")
+            return f"{working[0]} is changing this environment; repair when it has finished"
         if using := self.using(prefix):
-            raise Refused(f"{using[0]} is using TensorFlow here; stop it first, then repair")
+            return (
+                f"{using[0]} is using TensorFlow here; stop it first, then repair, or let "
+                f"`tfgpu-tray repair --wait --env {shown([str(prefix)])}` wait for its end"
+            )
+        return ""
 
 
 class _Locked:

@@ -188,13 +188,19 @@ def _condition(text: str) -> Condition | None:
 def _judgement(content: dict[str, Any] | None) -> Judgement | None:
     if content is None:
         return None
-    offer = content["offer"]
     return Judgement(
         verdict=Verdict(content["verdict"]),
         headline=content["headline"],
         cause=content["cause"],
         also=tuple(content["also"]),
-        offer=Offer(offer["title"], tuple(offer["steps"]), offer["download_mb"]) if offer else None,
+        offer=_offer(content["offer"]),
         advice=content["advice"],
         who=content["who"],
     )
+
+
+def _offer(content: dict[str, Any] | None) -> Offer | None:
+    if content is None:
+        return None
+    steps, instead = tuple(content["steps"]), tuple(content["instead"])
+    return Offer(content["title"], steps, content["download_mb"], instead)

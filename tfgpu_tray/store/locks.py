@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 def prefix_lock(folder: Path, prefix: Path) -> FileLock:
     """The lock that a repair of *prefix* holds; one, by whatever path the prefix is named."""
-    real = os.path.realpath(prefix)
+    real = os.path.normcase(os.path.realpath(prefix))
     name = hashlib.blake2b(real.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
     return _lock(folder / "locks" / f"{name}.lock")
 

@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import sys
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,7 @@ from tfgpu_tray.tray.status import Status
 RING = 24  # pictures of a full turn of the progress ring
 EMBLEM = 128  # pixels, for notifications
 SECONDS = 30.0  # for drawing everything, which takes half a second
+SCANNED = 2.0  # seconds in which Windows' virus scanner lets go of new files
 
 
 class CannotDraw(Exception):
@@ -92,11 +94,24 @@ class Artwork:
             raise CannotDraw(f"the pictures cannot be drawn: {why}")
         shutil.rmtree(place, ignore_errors=True)
         try:
-            draft.rename(place)
+            _rename(draft, place)
         except OSError as error:
             shutil.rmtree(draft, ignore_errors=True)
             if not place.exists():  # else another process was faster
                 raise CannotDraw(f"{place} cannot be written: {error.strerror}") from error
+
+
+def _rename(draft: Path, place: Path) -> None:
+    """On Windows no folder moves while a virus scanner reads one of its files."""
+    end = time.monotonic() + SCANNED
+    while True:
+        try:
+            draft.rename(place)
+            return
+        except PermissionError:
+            if sys.platform != "win32" or time.monotonic() >= end:
+                raise
+            time.sleep(0.05)
 
 
 def stepped(progress: float | None) -> float | None:

@@ -6,29 +6,24 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tfgpu_tray.tray.items import SEPARATOR, Item, Menu
+from tfgpu_tray.tray.items import Menu
 from tfgpu_tray.tray.loop import LoopThread
-from tfgpu_tray.tray.view import cut
+from tfgpu_tray.tray.pystray_icon import PystrayIcon
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from tfgpu_tray.tray.pixmap import Pixmap
 
-TITLE, MESSAGE, MESSAGE_TITLE = 127, 255, 63  # UTF-16 units that Windows' structures hold
-WM_QUERYENDSESSION, WM_ENDSESSION, WM_POWERBROADCAST = 0x0011, 0x0016, 0x0218
-WM_NOTIFY = 0x040B  # pystray's own, for what happens to the icon
-WM_LBUTTONUP, WM_RBUTTONUP = 0x0202, 0x0205
-PBT_APMRESUMEAUTOMATIC = 0x12
-NO_TRAY = (
-    "no panel shows tray icons here; on GNOME, install and enable the extension “AppIndicator and "
-    "KStatusNotifierItem Support” (Debian, Ubuntu: gnome-shell-extension-appindicator)"
-)
+if sys.platform == "win32":
+    NO_TRAY = "no taskbar takes the icon; it appears when there is one"
+else:
+    NO_TRAY = (
+        "no panel shows tray icons here; on GNOME, install and enable the extension “AppIndicator "
+        "and KStatusNotifierItem Support” (Debian, Ubuntu: gnome-shell-extension-appindicator)"
+    )
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +33,9 @@ class TrayIcon(Protocol):
 
     def show(self, pictures: Sequence[Pixmap], title: str) -> None: ...
     def set_menu(self, menu: Menu) -> None: ...
-    def notify(self, message: str, title: str) -> None:
-        """Tell without a notification service, if the icon can."""
+    def notify(self, message: str, title: str, clicked: Callable[[], None]) -> None:
+        """Tell without a notification service, if the icon can; *clicked* is called when that is
+        clicked, where the icon learns of it."""
         ...
 
     def stop(self) -> None: ...
@@ -56,13 +52,12 @@ def open_icon(
     title: str,
     *,
     hosted: Callable[[bool], None],
-    ended: Callable[[], None],
-    resumed: Callable[[], None],
+    themed: Callable[[], None] = lambda: None,
 ) -> TrayIcon:
     """The best icon this desktop can show.
 
-    *hosted* is told whether a panel shows it, each time that changes; *ended* when the session
-    ends; *resumed* when the computer wakes, where the back-end learns of it.
+    *hosted* is told whether a panel shows it, each time that changes; *themed* is called when the
+    panel's colour may have changed, where the back-end learns of it.
 
     Raises:
         NoTray: there is none.
@@ -75,11 +70,21 @@ def open_icon(
             raise NoTray(
                 "no desktop session here (neither D-Bus, nor DISPLAY, nor WAYLAND_DISPLAY)"
             )
+    if sys.platform == "win32":
+        from tfgpu_tray.tray.taskbar import TaskbarIcon
+        from tfgpu_tray.tray.windows_shell import WindowsShell, introduce
+
+        introduce()  # before pystray, which makes windows
+        shell, pystray = WindowsShell(), _pystray("win32")
+        try:
+            return TaskbarIcon(pystray, shell, first, title, hosted=hosted, themed=themed)
+        except OSError as error:
+            raise NoTray(f"Windows gives no icon: {error}") from error
     choices = [forced] if forced else _backends()
     reasons = []
     for name in choices:
         try:
-            return PystrayIcon(_pystray(name), first, title, ended, resumed)
+            return PystrayIcon(_pystray(name), first, title)
         except NoTray as error:
             reasons.append(str(error))
         except Exception as error:  # as with its import: whatever the toolkit raises
@@ -116,7 +121,7 @@ class StatusNotifierIcon:
     def set_menu(self, menu: Menu) -> None:
         self._icon.menu = menu
 
-    def notify(self, message: str, title: str) -> None:
+    def notify(self, message: str, title: str, clicked: Callable[[], None]) -> None:
         """Nothing: it would ask the service that has just not answered."""
 
     def stop(self) -> None:
@@ -133,8 +138,6 @@ def _log_failure(served: Future[None]) -> None:
 
 def _backends() -> list[str]:
     """pystray's back-ends that have a menu, the better one first."""
-    if sys.platform == "win32":
-        return ["win32"]
     return ["darwin"] if sys.platform == "darwin" else ["appindicator", "gtk"]
 
 
@@ -166,109 +169,3 @@ def _unload() -> None:
     """It chose its back-end when it was imported; the next one is chosen by another import."""
     for name in [n for n in sys.modules if n.partition(".")[0] == "pystray"]:
         del sys.modules[name]
-
-
-class PystrayIcon:
-    """pystray's icon on a thread of its own, with its known faults kept away from the caller."""
-
-    def __init__(
-        self,
-        pystray: Any,
-        first: Sequence[Pixmap],
-        title: str,
-        ended: Callable[[], None],
-        resumed: Callable[[], None],
-    ):
-        self._pystray = pystray
-        self._menu: Menu = ()
-        self._icon = pystray.Icon("tfgpu-tray", _best(first), cut(title, TITLE))
-        self._is_windows = self._handle_windows_messages(ended, resumed)
-        # Its run_detached would leave GTK without a loop, and Windows with a thread that stays.
-        run, words = self._icon.run, (self._setup,)
-        threading.Thread(target=run, args=words, name="pystray", daemon=True).start()
-
-    def show(self, pictures: Sequence[Pixmap], title: str) -> None:
-        self._icon.icon, self._icon.title = _best(pictures), cut(title, TITLE)
-
-    def set_menu(self, menu: Menu) -> None:
-        self._menu = menu
-        if not self._is_windows:
-            self._build_menu()
-
-    def _build_menu(self) -> None:
-        items = list(self._menu() if callable(self._menu) else self._menu)
-        self._icon._menu = self._pystray.Menu(*(self._item(i) for i in items))
-        self._icon.update_menu()
-
-    def notify(self, message: str, title: str) -> None:
-        if self._icon.HAS_NOTIFICATION:
-            self._icon.notify(cut(message, MESSAGE), cut(title, MESSAGE_TITLE))
-
-    def stop(self) -> None:
-        self._icon.stop()
-
-    @staticmethod
-    def _setup(icon: Any) -> None:
-        icon.visible = True
-
-    def _item(self, item: Item) -> Any:
-        if item.text == SEPARATOR.text:
-            return self._pystray.Menu.SEPARATOR
-        children = item.submenu
-        action: Any = lambda icon: item(icon)  # noqa: E731 - pystray counts its arguments
-        if children is not None:
-            below = children() if callable(children) else children
-            action = self._pystray.Menu(*(self._item(child) for child in below))
-        checked = None if item.checked is None else (lambda _, value=item.checked: value)
-        return self._pystray.MenuItem(
-            item.text.replace("&", "&&") if self._is_windows else item.text,
-            action,
-            checked=checked,
-            default=item.default,
-            enabled=item.enabled,
-            visible=item.visible,
-        )
-
-    def _handle_windows_messages(
-        self, ended: Callable[[], None], resumed: Callable[[], None]
-    ) -> bool:
-        """Whether this is Windows.
-
-        pystray answers 0 to messages that it does not know; to WM_QUERYENDSESSION that is a veto
-        against shutting down. And the menu is built when it opens, never while it is open, which
-        would take it away under the mouse (pystray#60).
-        """
-        handlers = getattr(self._icon, "_message_handlers", None)
-        if not isinstance(handlers, dict):
-            return False
-        noticed = handlers.get(WM_NOTIFY, lambda _w, _l: 0)
-
-        def end(w: int, _: int) -> int:
-            if w:
-                ended()
-            return 0
-
-        def power(w: int, _: int) -> int:
-            if w == PBT_APMRESUMEAUTOMATIC:
-                resumed()
-            return 1
-
-        def notice(w: int, what: int) -> int:
-            if what in (WM_LBUTTONUP, WM_RBUTTONUP):
-                self._build_menu()
-            return int(noticed(w, what) or 0)
-
-        handlers[WM_QUERYENDSESSION] = lambda w, _: 1
-        handlers[WM_ENDSESSION] = end
-        handlers[WM_POWERBROADCAST] = power
-        handlers[WM_NOTIFY] = notice
-        return True
-
-
-def _best(pixmaps: Sequence[Pixmap]) -> Image:
-    """The largest one, in Pillow's form, which pystray wants."""
-    from PIL import Image
-
-    width, height, argb = max(pixmaps, key=lambda pixmap: pixmap[0])
-    alpha, red, green, blue = Image.frombytes("RGBA", (width, height), argb).split()
-    return Image.merge("RGBA", (red, green, blue, alpha))

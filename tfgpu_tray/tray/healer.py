@@ -12,10 +12,11 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from subprocess import Popen
+from typing import IO, Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +77,7 @@ class Healer:
             out.parent.mkdir(parents=True, exist_ok=True)
             with out.open("wb") as stdout, err.open("wb") as stderr:
                 # To files: with a pipe, the end of this process would end the repair.
-                process = subprocess.Popen(
-                    words,
-                    stdin=subprocess.DEVNULL,
-                    stdout=stdout,
-                    stderr=stderr,
-                    start_new_session=os.name == "posix",
-                    creationflags=_apart(),
-                )
+                process = _start_apart(words, stdout, stderr)
         except OSError as error:
             reason = error.strerror or str(error)
             return ActionOutcome(
@@ -123,8 +117,23 @@ def read_outcome(command: str, prefix: Path, stdout: bytes, stderr: bytes) -> Ac
     return ActionOutcome(prefix, command, state, text, after.get("verdict"))
 
 
-def _apart() -> int:
-    """Windows: without a console window, and not ended together with this process."""
+def _start_apart(words: Sequence[str], stdout: IO[bytes], stderr: IO[bytes]) -> Popen[bytes]:
+    """A process that does not end with this one."""
+
+    def start(flags: int) -> Popen[bytes]:
+        return Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=sys.platform != "win32",
+            creationflags=flags,
+        )
+
     if sys.platform != "win32":
-        return 0
-    return subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
+        return start(0)
+    apart = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
+    try:  # out of the job that ends what an editor's terminal or a task started
+        return start(apart | subprocess.CREATE_BREAKAWAY_FROM_JOB)
+    except PermissionError:  # that job lets nobody out
+        return start(apart)

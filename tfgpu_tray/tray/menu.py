@@ -99,6 +99,8 @@ def _about(view: View, condition: Condition, actions: Actions) -> Iterator[MenuI
         )
         for number, step in enumerate(shown.offer.steps, start=1):
             yield _line(f"    {number}. {step}")
+        for way in shown.offer.instead:
+            yield _line(f"Or by hand: {way}")
     elif shown.advice:
         yield SEPARATOR
         yield _line(f"What you can do: {shown.advice}")

@@ -14,7 +14,7 @@ from tfgpu_tray.model import Condition, Judgement, Verdict
 from tfgpu_tray.store.board import Silence
 from tfgpu_tray.tray.menu import priced
 from tfgpu_tray.tray.status import Status
-from tfgpu_tray.tray.view import View, clock
+from tfgpu_tray.tray.view import View, clock, cut
 
 BAD = (Verdict.BROKEN, Verdict.DEGRADED)
 # What was told last is how a repair, or taking one back, has ended.
@@ -53,6 +53,15 @@ def due(view: View, settings: Notifications) -> Iterator[Notice]:
             yield _trouble(view, condition, settled, what)
         elif settings.remind is not None and view.now - at >= settings.remind:
             yield _reminder(view, condition, settled, what)
+
+
+def without_buttons(notice: Notice, length: int) -> str:
+    """The body, at most *length* UTF-16 units, with where to click instead of its buttons."""
+    ways = {"repair": "repairs it", "undo": "takes it back"}
+    way = next((ways[button] for button in notice.buttons if button in ways), None)
+    hint = f"The icon's menu {way}." if way else ""
+    body = cut(notice.body, length - len(hint) - 1)
+    return "\n".join(filter(None, (body, hint)))
 
 
 def outdated(view: View) -> Iterator[Path]:

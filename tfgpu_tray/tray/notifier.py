@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from dbus_fast.aio.message_bus import MessageBus
     from desktop_notifier import DesktopNotifier, Icon
 
-NAME = "TfGpu.Tray" if sys.platform == "win32" else "tfgpu-tray"  # there: an AppUserModelID
+# On Windows an AppUserModelID, by which it groups windows and notifications.
+NAME = "TfGpu.Tray" if sys.platform == "win32" else "tfgpu-tray"
 SECONDS = 5.0  # that the notification service gets for an answer
 LABELS = {"repair": "Repair", "undo": "Undo", "details": "Details"}
 
@@ -98,7 +99,13 @@ class Notifier:
         if self._service is None:
             # Its own words on a missing service would be a traceback for each notification.
             logging.getLogger("desktop_notifier").setLevel(logging.CRITICAL)
-            self._service = DesktopNotifier(NAME, self._icon(Status.OK))
+            icon = self._icon(Status.OK)
+            self._service = DesktopNotifier(NAME, icon)
+            if sys.platform == "win32":
+                from tfgpu_tray.tray.windows_shell import sign_notifications
+
+                sign_notifications(icon.path if icon is not None else None)
+                await self._service.clear_all()  # buttons of an earlier start do nothing any more
         await self._clear(notice.prefix)
         taken = asyncio.Event()
         names = notice.buttons if "actions" in can else ()

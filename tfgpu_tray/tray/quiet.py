@@ -14,6 +14,9 @@ from tfgpu_tray.observe.child import Runner, run
 
 SECONDS = 2.0  # for the desktop's answer
 CHILD_SECONDS = 3.0  # for the X server's
+# Seconds for which notices are held back at most. Windows calls some windows without a border busy
+# for ever, and keeps silent by itself where it should; None: as long as there is a reason.
+LONGEST = 30 * 60.0 if sys.platform == "win32" else None
 # Interface and property: KDE and newer servers, dunst.
 SWITCHES = (
     ("org.freedesktop.Notifications", "Inhibited"),

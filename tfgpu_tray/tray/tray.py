@@ -7,10 +7,6 @@ slow desktop nor a slow action holds up the others or the monitor.
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -33,6 +29,7 @@ from tfgpu_tray.tray.status import Status
 from tfgpu_tray.tray.view import Shown, View, clock, icon
 
 WORKING = 0.5  # seconds between two pictures of a repair at work
+BALLOON = 255  # UTF-16 units of a message that the icon itself shows; Windows' limit
 
 log = logging.getLogger(__name__)
 
@@ -64,14 +61,20 @@ class Tray:
         quiet: Callable[[], str | None],
         artwork: Artwork,
         clock: Callable[[], float] = time.time,
+        *,
+        held_back_for: float | None = None,
+        steady: Callable[[], float] = time.monotonic,
     ):
         """*send* brings a notice to the desktop, False where it cannot; *withdraw* takes back what
-        is shown of an environment; *quiet* says why a notice would disturb now."""
+        is shown of an environment; *quiet* says why a notice would disturb now. It is heard for at
+        most *held_back_for* seconds; None: for as long as it says so."""
         self._config, self._board, self._view, self._hands = config, board, view, hands
         self._send, self._withdraw, self._quiet = send, withdraw, quiet
-        self._artwork, self._clock = artwork, clock
+        self._artwork, self._clock, self._steady = artwork, clock, steady
+        self._held_back_for = held_back_for
+        self._held_back_since: float | None = None
         self._icon: TrayIcon | None = None
-        self._shown: Shown | None = None
+        self._shown: tuple[Artwork, Shown] | None = None
         self._listed: tuple[View, bool] | None = None  # what the menu was made from
         self._at_login = False
         self._undelivered = False
@@ -96,6 +99,11 @@ class Tray:
 
     def first_pictures(self) -> list[Pixmap]:
         return self._artwork.pictures(Status.UNKNOWN)
+
+    def repaint(self, artwork: Artwork) -> None:
+        """From now on with *artwork*: the panel has another colour."""
+        self._artwork = artwork
+        self.refresh()
 
     def refresh(self) -> None:
         """Something may have changed. Returns at once; many calls are one picture."""
@@ -145,9 +153,10 @@ class Tray:
     def _draw(self, view: View) -> None:
         now = icon(view)
         now = replace(now, progress=stepped(now.progress))
-        if self._icon is not None and now != self._shown:
-            self._icon.show(self._artwork.pictures(now.status, now.progress), now.tooltip)
-            self._shown = now
+        artwork = self._artwork
+        if self._icon is not None and (artwork, now) != self._shown:
+            self._icon.show(artwork.pictures(now.status, now.progress), now.tooltip)
+            self._shown = artwork, now
 
     def _list(self, view: View) -> None:
         if self._icon is None:
@@ -169,14 +178,23 @@ class Tray:
             self._board.silence(prefix, cause, None)
         waiting = list(notices.due(view, self._config.notifications))
         reason = self._quiet() if waiting else None
-        if reason is not None:
+        if reason is None:
+            self._held_back, self._held_back_since = "", None
+        elif not self._has_waited():
             self._hold_back(reason)
             return
-        self._held_back = ""
         for notice in waiting:
             # Written down first: a program that dies in between says too little, never twice.
             self._board.tell(notice.prefix, notice.what)
             self._deliver(notice)
+
+    def _has_waited(self) -> bool:
+        """Whether what is due was held back long enough."""
+        now = self._steady()
+        if self._held_back_since is None:
+            self._held_back_since = now
+        waited = now - self._held_back_since
+        return self._held_back_for is not None and waited >= self._held_back_for
 
     def _hold_back(self, reason: str) -> None:
         if self._held_back != reason:
@@ -188,7 +206,8 @@ class Tray:
             self._undelivered = False
             return
         if self._icon is not None:
-            self._icon.notify(notice.body, notice.title)
+            body = notices.without_buttons(notice, BALLOON)
+            self._icon.notify(body, notice.title, lambda: self.details(notice.prefix))
         if not self._undelivered:
             self._undelivered = True
             self._event("quiet", "no notification service answers; the icon and the log tell")
@@ -324,22 +343,3 @@ def tomorrow(now: float) -> float:
     """Six in the morning of the next day, local time."""
     today = time.localtime(now)
     return time.mktime((today.tm_year, today.tm_mon, today.tm_mday + 1, 6, 0, 0, 0, 0, -1))
-
-
-def open_file(path: Path) -> None:
-    """With whatever the desktop opens such a file with; that is no child of this process, which
-    ends its children when it ends."""
-    if sys.platform == "win32":
-        os.startfile(path)
-        return
-    opener = shutil.which("open" if sys.platform == "darwin" else "xdg-open")
-    if opener is None:
-        raise FileNotFoundError(f"nothing here opens files; this one is {path}")
-    subprocess.run(
-        ["/bin/sh", "-c", '"$0" "$1" &', opener, str(path)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        check=True,
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -70,8 +69,6 @@ def with_tensorflow(prefix: Path, source: Path, shelf: Path) -> None:
     copy_tree(str(source), str(prefix))
     site = Site(prefix, rf"{HOME}\python.exe", PYTHON)
     site.install(sorted(shelf.glob("*.whl")), requested=("tensorflow", "numpy", "h5py"))
-    # C++ headers, a third of all files: no test needs them, and every clone would pay
-    shutil.rmtree(site.packages / "tensorflow" / "include")
 
 
 def bare_venv(prefix: Path, python: Path) -> None:
