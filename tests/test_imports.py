@@ -31,7 +31,7 @@ ORDER: tuple[frozenset[str], ...] = tuple(
         "store",
         "survey installer",
         "repair",
-        "words terminal",
+        "words answers terminal arguments",
         "monitor autostart",
         "tray app",
         "face",

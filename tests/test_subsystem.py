@@ -27,7 +27,7 @@ from tests.fake_wsl import (
 from tests.fakes import FailingRunner, facts
 from tests.observe.fake_windows import FailingRegistry
 from tests.snapshots import DRIVER
-from tfgpu_tray import words
+from tfgpu_tray import answers, words
 from tfgpu_tray.model import Depth, Environment, Host, Kind, Verdict, WslDistribution
 from tfgpu_tray.observe.wsl import Wsl
 from tfgpu_tray.subsystem import Looker, Subsystem
@@ -180,7 +180,7 @@ def overview(found: Subsystem) -> Overview:
 
 def test_the_json_holds_every_distribution_and_its_causes() -> None:
     found, _ = look(UBUNTU, DEBIAN, answers=asked(BARRED["no GPU"][0]))
-    told = words.overview_json(overview(found))
+    told = answers.overview_json(overview(found))
     ubuntu, debian = told["wsl"]["distributions"]
     assert (ubuntu["name"], ubuntu["version"], ubuntu["default"]) == ("Ubuntu-22.04", 2, True)
     assert (ubuntu["ready"], ubuntu["gpu"]["device"]) == (False, False)

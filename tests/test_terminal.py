@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tfgpu_tray import cli
+from tfgpu_tray.arguments import parser
 from tfgpu_tray.terminal import prepare_streams, speak_utf8
 
 SENTENCE = "✓ ok  tf → 2.10 “größe 训练” …"
@@ -65,7 +66,7 @@ def test_without_streams_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_a_keyboard_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
-    options = cli._parser().parse_args(["undo"])
+    options = parser().parse_args(["undo"])
     options.json = False
     with pytest.raises(cli.NobodyToAsk):
         cli._agreed(options)

@@ -11,10 +11,11 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from tfgpu_tray import __version__
+from tfgpu_tray import answers
 from tfgpu_tray.app import App
+from tfgpu_tray.arguments import USAGE, parser
 from tfgpu_tray.config import ConfigError
 from tfgpu_tray.model import Depth, Report, Verdict, plain
 from tfgpu_tray.terminal import (
@@ -31,21 +32,12 @@ if TYPE_CHECKING:
     from tfgpu_tray.repair.transaction import Ended
     from tfgpu_tray.survey import Overview
 
-USAGE = 64
 COULD_NOT_TELL = 3
 NO_WSL = "WSL is a part of Windows, and this is none"
 
 
 class NobodyToAsk(Exception):
     """Consent is needed and no person is at the terminal."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """argparse would exit with 2, which here means broken."""
-        self.print_usage(sys.stderr)
-        print(f"{self.prog}: {message}", file=sys.stderr)
-        raise SystemExit(USAGE)
 
 
 def main(
@@ -55,13 +47,12 @@ def main(
     """Run one command; *start* puts the program together from --config and --data-dir."""
     prepare_streams()
     given = argparse.Namespace(json=False, config=None, data_dir=None)
-    options = _parser().parse_args(arguments, given)
+    options = parser().parse_args(arguments, given)
     if options.json:
         speak_utf8()
-    command = options.run_command
     try:
         app = start(options.config, options.data_dir)
-        return int(command(app, options))
+        return COMMANDS[options.command](app, options)
     except ConfigError as error:
         return _fail(options, error.problems, USAGE)
     except KeyboardInterrupt:
@@ -90,87 +81,10 @@ def _expected(error: Exception) -> int | None:
 
 def _fail(options: argparse.Namespace, problems: list[str], code: int) -> int:
     if getattr(options, "json", False):
-        _print_json({"schema": 1, "error": problems})
+        _print_json({"schema": answers.SCHEMA, "error": problems})
     for problem in problems:
         print(f"tfgpu-tray: {problem}", file=sys.stderr)
     return code
-
-
-def _parser() -> argparse.ArgumentParser:
-    # SUPPRESS: a default here would undo what stood before the subcommand; `main` gives them.
-    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    common.add_argument("--json", action="store_true", help="print one JSON object")
-    common.add_argument("--config", type=Path, metavar="FILE", help="another config.toml")
-    common.add_argument("--data-dir", type=Path, metavar="DIR", help="where state is kept")
-    parents: list[Any] = [common]
-    parser = _Parser(
-        prog="tfgpu-tray",
-        description="Watches and repairs TensorFlow's GPU support. Without a command: run.",
-        parents=parents,
-    )
-    parser.add_argument("--version", action="version", version=f"tfgpu-tray {__version__}")
-    parser.set_defaults(run_command=run, headless=False)
-    commands = parser.add_subparsers(metavar="COMMAND", parser_class=_Parser)
-
-    check_ = commands.add_parser("check", parents=parents, help="say what works and what does not")
-    check_.add_argument("--env", type=Path, action="append", default=[], metavar="PREFIX")
-    check_.add_argument(
-        "--depth",
-        choices=[depth.word for depth in Depth],
-        default=Depth.TENSORFLOW.word,
-        help="how closely to look (default: %(default)s)",
-    )
-    check_.add_argument("--plan", action="store_true", help="also say what a repair would do")
-    check_.add_argument(
-        "--wsl", action="store_true", help="on Windows: also look inside WSL, which starts it"
-    )
-    check_.set_defaults(run_command=check)
-
-    for name, function, text in (
-        ("repair", repair, "mend what is broken in an environment"),
-        ("install", install, "set an environment up, from nothing if need be"),
-    ):
-        command = commands.add_parser(name, parents=parents, help=text)
-        what: Any = command
-        if function is install:
-            what = command.add_mutually_exclusive_group(required=True)
-            what.add_argument("--wsl", action="store_true", help="Linux inside Windows")
-        what.add_argument("--env", type=Path, required=function is repair, metavar="PREFIX")
-        command.add_argument("--dry-run", action="store_true", help="only say what would be done")
-        command.add_argument("--yes", action="store_true", help="do not ask")
-        _add_wait(command)
-        command.set_defaults(run_command=function)
-
-    undo_ = commands.add_parser("undo", parents=parents, help="take the last repair back")
-    undo_.add_argument("--env", type=Path, metavar="PREFIX", help="of this environment")
-    undo_.add_argument("--yes", action="store_true", help="do not ask")
-    undo_.add_argument("--force", action="store_true", help="even over files changed since")
-    _add_wait(undo_)
-    undo_.set_defaults(run_command=undo)
-
-    run_ = commands.add_parser("run", parents=parents, help="stay and watch")
-    run_.add_argument("--headless", action="store_true", help="without a tray icon")
-    run_.set_defaults(run_command=run)
-
-    status_ = commands.add_parser("status", parents=parents, help="what the watcher last saw")
-    status_.set_defaults(run_command=status)
-
-    autostart_ = commands.add_parser("autostart", parents=parents, help="start at login")
-    autostart_.add_argument("wish", choices=["enable", "disable", "status"])
-    autostart_.add_argument("--headless", action="store_true", help="on a server: a systemd unit")
-    autostart_.set_defaults(run_command=autostart)
-    return parser
-
-
-def _add_wait(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--wait",
-        nargs="?",
-        type=float,
-        const=60.0,
-        metavar="MINUTES",
-        help="while a program uses the environment, wait for its end, an hour unless told",
-    )
 
 
 # ---- commands ----------------------------------------------------------------------------------
@@ -185,7 +99,7 @@ def check(app: App, options: argparse.Namespace) -> int:
         return _fail(options, [NO_WSL], USAGE)
     if options.json:
         overview = survey.check(depth, options.env, into_wsl=options.wsl)
-        _print_json(words.overview_json(overview, _plans(app, options, overview)))
+        _print_json(answers.overview_json(overview, _plans(app, options, overview)))
     else:
         screen = console()
         with screen.status("Looking at the machine") as status:
@@ -279,7 +193,7 @@ def _install_wsl(app: App, options: argparse.Namespace) -> int:
             return COULD_NOT_TELL
         told = installer.apply(host, time.time())
     if options.json:
-        _print_json(words.installation_json(told))
+        _print_json(answers.installation_json(told))
     else:
         print_lines(console(), words.installation_text(told))
     return COULD_NOT_TELL if told.state in (State.REFUSED, State.DECLINED, State.FAILED) else 0
@@ -309,7 +223,7 @@ def run(app: App, options: argparse.Namespace) -> int:
 
     def say(event: dict[str, Any]) -> None:
         if options.json:
-            _print_json({"schema": 1, **event})
+            _print_json({"schema": answers.SCHEMA, **event})
         else:
             print(event["line"], flush=True)
 
@@ -325,7 +239,7 @@ def status(app: App, options: argparse.Namespace) -> int:
 
     standing = app.standing()
     if options.json:
-        _print_json(words.standing_json(standing))
+        _print_json(answers.standing_json(standing))
     else:
         print_lines(console(), words.standing_text(standing))
     return standing.verdict.exit_code
@@ -338,7 +252,7 @@ def autostart(app: App, options: argparse.Namespace) -> int:
     else:
         state = entry.disable() if options.wish == "disable" else entry.status()
     if options.json:
-        _print_json({"schema": 1, **plain(state)})
+        _print_json({"schema": answers.SCHEMA, **plain(state)})
         return 0
     if state.enabled:
         print(f"Starts at login: {state.command}\n({state.place})")
@@ -351,6 +265,17 @@ def autostart(app: App, options: argparse.Namespace) -> int:
     for note in state.notes:
         print(f"  {note}")
     return 0
+
+
+COMMANDS: dict[str, Callable[[App, argparse.Namespace], int]] = {
+    "check": check,
+    "repair": repair,
+    "install": install,
+    "undo": undo,
+    "run": run,
+    "status": status,
+    "autostart": autostart,
+}
 
 
 # ---- carrying out a plan -----------------------------------------------------------------------
@@ -373,10 +298,10 @@ def _carry_out(
         if options.json:
             _print_json(
                 {
-                    "schema": 1,
+                    "schema": answers.SCHEMA,
                     "state": "planned" if plan.steps else "nothing-to-do",
-                    "before": words.report_json(report),
-                    "plan": words.plan_json(plan),
+                    "before": answers.report_json(report),
+                    "plan": answers.plan_json(plan),
                 }
             )
         return int(report.verdict.exit_code)
@@ -410,8 +335,8 @@ def _tell_end(options: argparse.Namespace, ended: Ended, plan: Plan | None) -> i
     from tfgpu_tray.store.journal import State
 
     if options.json:
-        content = {"schema": 1, **words.ended_json(ended)}
-        _print_json(content | ({"plan": words.plan_json(plan)} if plan else {}))
+        content = {"schema": answers.SCHEMA, **answers.ended_json(ended)}
+        _print_json(content | ({"plan": answers.plan_json(plan)} if plan else {}))
     else:
         screen = console()
         sentences = {

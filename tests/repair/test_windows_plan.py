@@ -16,6 +16,7 @@ import pytest
 from tests.fakes import distribution, hook, record, write
 from tests.observe.windows_prefix import conda, dll, seen, venv
 from tests.windows_snapshots import NAMES, SEES_NONE, healthy
+from tfgpu_tray.answers import plan_json
 from tfgpu_tray.diagnose.resolve import diagnose
 from tfgpu_tray.installer.hook_texts import preload_module
 from tfgpu_tray.installer.target import CudaSource, Wishes
@@ -37,7 +38,7 @@ from tfgpu_tray.observe.conda import observe_conda
 from tfgpu_tray.observe.hooks import observe_hooks
 from tfgpu_tray.observe.packages import observe_packages
 from tfgpu_tray.repair.plan import Plan, plan_install, plan_repair
-from tfgpu_tray.words import plan_json, plan_text, report_text
+from tfgpu_tray.words import plan_text, report_text
 
 BIN = "Library/bin"
 
