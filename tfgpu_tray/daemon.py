@@ -92,7 +92,7 @@ def _watch(app: App, say: Say, stopped: StopSocket, headless: bool) -> None:
         app.board.append(event)
         tell(event)
 
-    introduce(app, say, record)
+    news = introduce(app, say, record)
     app.board.commit_lazily()  # repairs are journalled by processes of their own
     woken = threading.Event()
     faces: list[Face] = []
@@ -126,6 +126,8 @@ def _watch(app: App, say: Say, stopped: StopSocket, headless: bool) -> None:
         faces.append(
             Face(app, monitor, record, stop=stopped.stop, woken=woken.set, resumed=service.resumed)
         )
+        if news:
+            faces[0].announce("TensorFlow in WSL", news)
     over = threading.Event()  # after the face: it says how its windows count pixels, this makes one
     session = listen(Answers(stopped.stop, over.wait, service.resumed))
     settled = False
@@ -240,8 +242,11 @@ def _unbreakable(say: Say) -> Say:
 # ---- what is said ------------------------------------------------------------------------------
 
 
-def introduce(app: App, say: Say, record: Callable[[str, str], None]) -> None:
-    """What was found, in the first seconds, before anything slow."""
+def introduce(app: App, say: Say, record: Callable[[str, str], None]) -> str | None:
+    """What was found, in the first seconds, before anything slow.
+
+    Returns what became of WSL, where its installation waited for this login.
+    """
     if app.journal.unfinished():
         from tfgpu_tray.repair.transaction import Telling
 
@@ -252,7 +257,8 @@ def introduce(app: App, say: Say, record: Callable[[str, str], None]) -> None:
             say(as_data(event))
     _correct_autostart(app.autostart(), record)
     installer = app.wsl_installer()
-    if installer is not None and (news := installer.take_up()):
+    news = installer.take_up() if installer is not None else None
+    if news:
         record("wsl", news)
     judged, others = app.survey().find()
     host, driver = app.observer.machine(Depth.STATIC)
@@ -266,6 +272,7 @@ def introduce(app: App, say: Say, record: Callable[[str, str], None]) -> None:
     texts.append("what happens is printed here; Ctrl-C ends it")
     for text in texts:
         say({"kind": "start", "prefix": None, "text": text, "line": _line(text)})
+    return news
 
 
 def _correct_autostart(autostart: Autostart, record: Callable[[str, str], None]) -> None:

@@ -68,6 +68,10 @@ class Face:
     def refresh(self) -> None:
         self._tray.refresh()
 
+    def announce(self, title: str, text: str) -> None:
+        """Notify of something that is of no environment."""
+        self._tray.announce(title, text)
+
     def stop(self) -> set[int]:
         """Take the icon away; returns the processes of repairs, which go on."""
         self._tray.stop()

@@ -593,6 +593,16 @@ def test_starting_at_login_is_turned_over(desk: Desk) -> None:
     assert not desk.at_login
 
 
+def test_what_is_of_no_environment_is_told_and_leads_to_all_details(desk: Desk) -> None:
+    tray = desk.start()
+    tray.announce("TensorFlow in WSL", "WSL 2 is there now, with Ubuntu")
+    until(lambda: desk.sent)
+    [notice] = desk.sent
+    assert (notice.title, notice.buttons) == ("TensorFlow in WSL", ())
+    tray.pressed(notice.prefix, "details")
+    until(lambda: desk.opened == [Path("/details of None")])
+
+
 # ---- how a repair ended ------------------------------------------------------------------------
 
 

@@ -22,6 +22,9 @@ MENDED = "mended"
 TAKEN_BACK = "taken back"  # the user knows that it is broken: only a reminder tells
 
 
+OF_NONE = Path()  # in place of a prefix: it is of no environment
+
+
 @dataclass(frozen=True, slots=True)
 class Notice:
     prefix: Path

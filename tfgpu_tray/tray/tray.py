@@ -212,6 +212,11 @@ class Tray:
             self._undelivered = True
             self._event("quiet", "no notification service answers; the icon and the log tell")
 
+    def announce(self, title: str, text: str) -> None:
+        """Notify of something that is of no environment."""
+        if self._config.notifications.enabled:
+            self._do(lambda: self._deliver(Notice(notices.OF_NONE, "", title, text)))
+
     # ---- what the user does --------------------------------------------------------------------
 
     def check_now(self) -> None:
@@ -224,6 +229,7 @@ class Tray:
         self._do(lambda: self._start("undo", prefix))
 
     def details(self, prefix: Path | None) -> None:
+        prefix = None if prefix == notices.OF_NONE else prefix
         self._do(lambda: self._hands.open_file(self._hands.write_details(prefix)))
 
     def silence(self, prefix: Path, cause: str, kind: Silence | None) -> None:
