@@ -108,6 +108,8 @@ def report_text(report: Report, *, remedy: bool = True) -> Iterator[str]:
             yield f"      · {_escape(line)}"
         if len(diagnosis.evidence) > 8:
             yield f"      · and {len(diagnosis.evidence) - 8} more"
+    for note in report.snapshot.notes:
+        yield f"   [bold]Note[/]: {_escape(note)}"
     first = report.primary or next(
         (d for d in report.diagnoses if d.role is Role.CONTRIBUTING), None
     )

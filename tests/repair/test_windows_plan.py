@@ -153,6 +153,11 @@ def test_the_other_way_stands_beside_the_plan(bench: Bench) -> None:
     assert "2. " + inside.title in told
 
 
+def test_what_was_noted_of_an_environment_is_told(bench: Bench) -> None:
+    text = "\n".join(report_text(bench.tensorflow().report(notes=("its paths are too long",))))
+    assert "Note[/]: its paths are too long" in text
+
+
 def test_without_cuda_it_is_installed_too(bench: Bench) -> None:
     plan = bench.plan(bench.upgraded().report())
     assert "Install cudatoolkit=11.2, cudnn=8.1.0 with conda" in titles(plan)
