@@ -23,6 +23,10 @@ class Judged:
     json: dict[str, Any]
 
     @property
+    def verdict(self) -> str:
+        return str(self.json["verdict"])
+
+    @property
     def primary(self) -> str | None:
         return next((d["cause"] for d in self.json["diagnoses"] if d["role"] == "primary"), None)
 
@@ -46,6 +50,11 @@ class Answer:
     @property
     def environment(self) -> Judged:
         return Judged(self.json["environments"][0])
+
+    @property
+    def before(self) -> Judged:
+        """The environment before a repair."""
+        return Judged(self.json["before"])
 
     @property
     def after(self) -> Judged:

@@ -127,12 +127,10 @@ def test_named_healed_and_undone(machine: Machine, tmp_path: Path, case: Case) -
     case.breaks(machine, prefix)
     broken_tree = tree(prefix)
 
-    broken = machine.check(prefix)
-    assert (broken.code, broken.primary, broken.gpus) == (2, case.cause, [])
-
     healed = machine.tool("repair", "--env", prefix, "--yes")
     assert (healed.code, healed.json.get("state")) == (0, "done"), healed.json or healed.stderr
-    assert healed.after.gpus == GPU
+    assert (healed.before.verdict, healed.before.primary) == ("broken", case.cause)
+    assert (healed.before.gpus, healed.after.gpus) == ([], GPU)
 
     undone = machine.tool("undo", "--env", prefix, "--yes")
     assert undone.json["state"] == "undone", undone.json or undone.stderr
@@ -174,24 +172,34 @@ DRIVER_FAULTS = (
 )
 
 
+@pytest.fixture(scope="module")
+def untouched(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A healthy environment that no test changes, and everything in it."""
+    prefix = lab.article(tmp_path_factory.mktemp("untouched") / "tf")
+    return prefix, tree(prefix)
+
+
 @pytest.mark.parametrize(
     ("cause", "fault", "code"), DRIVER_FAULTS, ids=lambda v: str(v).strip("{}").replace("'", "")
 )
 def test_driver_faults_are_named_and_nothing_is_touched(
-    machine: Machine, tmp_path: Path, cause: str, fault: dict[str, object], code: int
+    machine: Machine,
+    tmp_path: Path,
+    untouched: tuple[Path, dict[str, str]],
+    cause: str,
+    fault: dict[str, object],
+    code: int,
 ) -> None:
-    prefix = machine.lab.article(tmp_path / "tf")
+    prefix, before = untouched
     config = tmp_path / "config.toml"
     if "hang" in fault:  # nothing but the deadline ends it
         config.write_text("[deadlines]\ntensorflow = 12\nloader = 5\n")
     else:
         config.touch()
     machine.driver.set(**fault)
-    before = tree(prefix)
-    found = machine.tool("check", "--env", prefix, "--config", config)
-    assert (found.code, found.primary) == (code, cause), found.json or found.stderr
     repaired = machine.tool("repair", "--env", prefix, "--yes", "--config", config)
     assert repaired.json["state"] == "nothing-to-do"
+    assert (repaired.code, repaired.before.primary) == (code, cause), repaired.json
     assert repaired.json["plan"]["guidance"]
     assert tree(prefix) == before
 

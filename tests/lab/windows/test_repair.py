@@ -100,8 +100,8 @@ def tree(root: Path) -> dict[str, tuple[str, int]]:
 
 
 def judged(answer: Answer) -> tuple[str, str | None, dict[str, str]]:
-    """Verdict, first cause, and the roles of all causes."""
-    [environment] = answer.json["environments"]
+    """Verdict, first cause, and the roles of all causes; before a repair, where it is one."""
+    environment = answer.json.get("before") or answer.environment.json
     roles = {d["cause"]: d["role"] for d in environment["diagnoses"]}
     first = next((c for c, role in roles.items() if role == "primary"), None)
     return environment["verdict"], first, roles
@@ -133,9 +133,8 @@ def test_a_missing_dll_comes_back_with_conda(
     machine: WindowsMachine, prefix: Path, name: str, cause: str
 ) -> None:
     library(prefix, name).unlink()
-    verdict, first, _ = judged(machine.check(prefix))
-    assert (verdict, first) == ("broken", cause)
     answer = repaired(machine, prefix)
+    assert judged(answer)[:2] == ("broken", cause)
     assert titles(answer)[0] == "Install cudatoolkit=11.2, cudnn=8.1.0 with conda"
     assert library(prefix, name).is_file()
 
@@ -144,9 +143,7 @@ def test_an_empty_dll_is_replaced(machine: WindowsMachine, prefix: Path) -> None
     path = library(prefix, CUDNN)
     path.unlink()
     path.write_bytes(b"")
-    verdict, first, _ = judged(machine.check(prefix))
-    assert (verdict, first) == ("broken", "cuda-library-damaged")
-    repaired(machine, prefix)
+    assert judged(repaired(machine, prefix))[:2] == ("broken", "cuda-library-damaged")
     assert path.stat().st_size > 0
 
 
@@ -157,9 +154,10 @@ def test_a_foreign_cudnn_in_front_is_overcome(
     foreign.mkdir(parents=True, exist_ok=True)
     (foreign / CUDNN).write_bytes(library(prefix, CUDNN).read_bytes())
     hook(prefix, "cuda.bat", f'@set "PATH={machine.to_windows(foreign)};%PATH%"\r\n')
-    verdict, _, roles = judged(machine.check(prefix))
+    answer = repaired(machine, prefix)
+    verdict, _, roles = judged(answer)
     assert (verdict, roles["cudnn-version-mismatch"]) == ("degraded", "contributing")
-    assert titles(repaired(machine, prefix)) == ["Write the preload"]
+    assert titles(answer) == ["Write the preload"]
     in_front = machine.activated(prefix)
     in_front["WINEPATH"] = f"{machine.to_windows(foreign)};{in_front['WINEPATH']}"
     done = machine.run(machine.python(prefix), "-c", LOADED, CUDNN, environ=in_front)
@@ -171,9 +169,9 @@ def test_a_broken_cudnn_in_front_is_taken_away(machine: WindowsMachine, prefix: 
     bad.mkdir(exist_ok=True)
     (bad / CUDNN).write_bytes(b"")
     script = hook(prefix, "bad.bat", f'@set "PATH={machine.to_windows(bad)};%PATH%"\r\n')
-    verdict, first, _ = judged(machine.check(prefix))
-    assert (verdict, first) == ("broken", "activate-hook-harmful")
-    assert "Set the hook bad.bat aside" in titles(repaired(machine, prefix))
+    answer = repaired(machine, prefix)
+    assert judged(answer)[:2] == ("broken", "activate-hook-harmful")
+    assert "Set the hook bad.bat aside" in titles(answer)
     assert not script.exists()
 
 
@@ -186,20 +184,21 @@ def test_a_hook_that_fails_is_set_aside_and_comes_back(
     text = "@echo off\r\ndir Z:\\nowhere\\at\\all >nul\r\nexit /b 1\r\n"
     script = hook(prefix, "mine.bat", text)
     before = tree(prefix)
-    verdict, _, roles = judged(machine.check(prefix))
+    answer = repaired(machine, prefix)
+    verdict, _, roles = judged(answer)
     assert (verdict, roles["activate-hook-broken"]) == ("degraded", "contributing")
-    assert titles(repaired(machine, prefix))[0] == "Set the hook mine.bat aside"
+    assert titles(answer)[0] == "Set the hook mine.bat aside"
     assert not script.exists()
-    answer = machine.tool("undo", "--env", prefix, "--yes")
-    assert answer.json["state"] == "undone", answer.stderr
+    undone = machine.tool("undo", "--env", prefix, "--yes")
+    assert undone.json["state"] == "undone", undone.stderr
     assert tree(prefix) == before
 
 
 def test_a_hook_that_hides_the_dlls_is_set_aside(machine: WindowsMachine, prefix: Path) -> None:
     script = hook(prefix, "path.bat", "@set PATH=C:\\windows\\system32;C:\\windows\r\n")
-    verdict, first, _ = judged(machine.check(prefix))
-    assert (verdict, first) == ("broken", "activate-hook-harmful")
-    assert titles(repaired(machine, prefix))[0] == "Set the hook path.bat aside"
+    answer = repaired(machine, prefix)
+    assert judged(answer)[:2] == ("broken", "activate-hook-harmful")
+    assert titles(answer)[0] == "Set the hook path.bat aside"
     assert not script.exists()
 
 
@@ -246,9 +245,8 @@ def test_a_stray_hook_is_told_of_and_left_alone(machine: WindowsMachine, prefix:
 def test_without_a_driver_nothing_is_touched(machine: WindowsMachine, prefix: Path) -> None:
     machine.driver.remove()
     before = tree(prefix)
-    verdict, first, _ = judged(machine.check(prefix))
-    assert (verdict, first) == ("broken", "nvidia-driver-missing")
     answer = machine.tool("repair", "--env", prefix, "--yes")
+    assert judged(answer)[:2] == ("broken", "nvidia-driver-missing")
     assert answer.json["state"] == "nothing-to-do"
     assert any("nvidia.com" in line for line in answer.json["plan"]["guidance"])
     assert tree(prefix) == before
@@ -275,23 +273,20 @@ def test_an_upgrade_is_taken_back_and_undone(machine: WindowsMachine, prefix: Pa
     (deep / "beyond the 260 characters.txt").write_text("deep")
     machine.pip(prefix, "install", "tensorflow==2.12")
     broken = tree(prefix / "Lib")
-    verdict, first, _ = judged(machine.check(prefix))
-    assert (verdict, first) == ("broken", "windows-native-tf-ge-2.11")
     answer = repaired(machine, prefix)
+    assert judged(answer)[:2] == ("broken", "windows-native-tf-ge-2.11")
     assert titles(answer)[0] == "Remove tensorflow, tensorflow-intel"
     assert "WSL 2" in answer.json["plan"]["instead"][0]["title"]
     undone = machine.tool("undo", "--env", prefix, "--yes")
     assert undone.json["state"] == "undone", undone.stderr
     assert tree(prefix / "Lib") == broken
-    assert judged(machine.check(prefix))[1] == "windows-native-tf-ge-2.11"
 
 
 def test_a_copy_in_the_user_site_is_removed(machine: WindowsMachine, prefix: Path) -> None:
     """As the usual recipe has it: pip install --user, which every environment sees."""
     machine.pip(prefix, "install", "--user", "--ignore-installed", "tensorflow==2.12")
-    verdict, first, _ = judged(machine.check(prefix))
-    assert (verdict, first) == ("broken", "multiple-tensorflow-shadowing")
     answer = repaired(machine, prefix)
+    assert judged(answer)[:2] == ("broken", "multiple-tensorflow-shadowing")
     assert titles(answer)[0] == "Remove tensorflow, tensorflow-intel from the user site"
     user = machine.home / "AppData" / "Roaming" / "Python" / "Python310" / "site-packages"
     assert not (user / "tensorflow").exists()
@@ -306,10 +301,10 @@ def test_a_python_that_is_too_new_leads_to_a_new_environment(machine: WindowsMac
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(old / "Lib" / "site-packages")
     before = tree(old)
-    verdict, first, roles = judged(machine.check(old))
+    answer = machine.tool("repair", "--env", old, "--yes")
+    verdict, first, roles = judged(answer)
     assert (verdict, first) == ("broken", "windows-native-tf-ge-2.11")
     assert roles["python-version-unsupported"] == "contributing"
-    answer = machine.tool("repair", "--env", old, "--yes")
     assert answer.json["state"] == "nothing-to-do"
     assert "Python 3.11 with a GPU on Windows" in answer.json["plan"]["reason"]
     fresh = machine.home / "venv 311-gpu"
@@ -457,14 +452,8 @@ def test_the_whole_story_with_the_real_tensorflow(
         lap("pip install tensorflow==2.12")
         assert judged(machine.check(prefix))[:2] == ("broken", "windows-native-tf-ge-2.11")
         lap("check")
-        repaired(machine, prefix)
-        lap("repair")
-        listed = machine.run(
-            machine.python(prefix), "-c", LIST_GPUS, environ=machine.activated(prefix)
-        )
-        assert listed.stdout.strip() == "1", listed.stderr
-        assert machine.tool("install", "--env", prefix, "--yes").json["state"] == "nothing-to-do"
-        lap("listing and a second install")
+        assert repaired(machine, prefix).after.gpus == ["/physical_device:GPU:0"]
+        lap("repair, to the listed GPU")
         undone = machine.tool("undo", "--env", prefix, "--yes")
         assert undone.json["state"] == "undone", undone.stderr
         assert undone.json["after"]["headline"] == "This TensorFlow has no GPU support on Windows"
