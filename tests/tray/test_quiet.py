@@ -131,11 +131,28 @@ def x_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
             subprocess.Popen([manager], env=environ, stderr=subprocess.DEVNULL)
         )
         stack.callback(windows.terminate)
+        until(lambda: is_managed(environ["DISPLAY"]))  # windows mapped before get no focus
         yield environ
 
 
+def is_managed(name: str) -> bool:
+    """Whether a window manager says that it is there (EWMH)."""
+    from Xlib import X
+    from Xlib.display import Display
+
+    display = Display(name)
+    try:
+        check = display.intern_atom("_NET_SUPPORTING_WM_CHECK")
+        found = display.screen().root.get_full_property(check, X.AnyPropertyType)
+        return found is not None
+    finally:
+        display.close()
+
+
+# A window manager that is still starting gives no focus, so it is taken, for ten seconds at most.
 WINDOW = """
 import sys
+import time
 from Xlib import X
 from Xlib.display import Display
 display = Display()
@@ -147,11 +164,17 @@ if "full" in sys.argv:
     full = display.intern_atom("_NET_WM_STATE_FULLSCREEN")
     window.change_property(state, display.intern_atom("ATOM"), 32, [full])
 window.map()
-display.flush()
-while display.next_event().type != X.FocusIn:
-    pass
-print("there", flush=True)
-sys.stdin.read()
+display.sync()
+for _ in range(100):
+    kinds = [display.next_event().type for _ in range(display.pending_events())]
+    if X.FocusIn in kinds:
+        print("there", flush=True)
+        sys.stdin.read()
+        break
+    time.sleep(0.1)
+    if window.get_attributes().map_state == X.IsViewable:
+        window.set_input_focus(X.RevertToParent, X.CurrentTime)
+    display.sync()
 """
 
 
