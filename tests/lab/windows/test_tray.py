@@ -6,6 +6,7 @@ Wine shows pystray's icon in an X11 panel, and its menus and balloons as windows
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,7 +49,12 @@ class Taskbar:
         environ["DISPLAY"] = self.display
         self.screen = Screen(self.display, environ)
         self._parts = [server, Part(["openbox"], environ, folder)]
+        wait("a window manager", self._is_managed)  # it would move a panel that was there before
         self.start_panel()
+
+    def _is_managed(self) -> bool:
+        ask = ["xprop", "-display", self.display, "-root", "_NET_SUPPORTING_WM_CHECK"]
+        return b"window id" in subprocess.run(ask, capture_output=True).stdout
 
     def start_panel(self) -> None:
         environ = {"PATH": "/usr/bin:/bin", "DISPLAY": self.display}
