@@ -20,7 +20,8 @@ import pytest
 
 from tests.fakes import conda_prefix, distribution, site_of
 from tests.tray.conditions import NO_CUDNN, holds
-from tests.tray.fake_host import SECONDS, until
+from tests.tray.fake_host import SECONDS
+from tests.until import until
 from tfgpu_tray import daemon
 from tfgpu_tray.app import App
 from tfgpu_tray.config import Config

@@ -15,8 +15,9 @@ if sys.platform != "linux":
     pytest.skip("the session bus is Linux's", allow_module_level=True)
 
 from tests.tray.conditions import NO_CUDNN, TF, WELL, holds
-from tests.tray.fake_host import Bus, Panel, until
+from tests.tray.fake_host import Bus, Panel
 from tests.tray.fake_notifications import Notifications, Screen
+from tests.until import until
 from tfgpu_tray.app import App
 from tfgpu_tray.config import Config, default_text, load
 from tfgpu_tray.face import Face

@@ -6,8 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from tests.lab.desktop import (
 from tests.lab.desktop.picture import tray_icons
 from tests.lab.machine import REPOSITORY
 from tests.needs import lacking
+from tests.until import until
 from tfgpu_tray.tray.sni import SEPARATOR, Icon, MenuItem
 
 pytestmark = pytest.mark.lab
@@ -94,13 +94,6 @@ def painted(colour: Colour) -> Image.Image:
     draw.rectangle((4, 4, 59, 59), fill="#2b3038")
     draw.ellipse((24, 24, 63, 63), fill=PAINT[colour])
     return picture
-
-
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.02)
 
 
 def inhabitants(runtime: str) -> list[psutil.Process]:

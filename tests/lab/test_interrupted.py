@@ -5,8 +5,6 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -14,18 +12,12 @@ import pytest
 
 from tests.lab.lab import Lab
 from tests.lab.machine import REPOSITORY, Machine, tree
+from tests.until import until
 
 
 @pytest.fixture
 def machine(lab: Lab, tmp_path: Path) -> Machine:
     return Machine(lab, tmp_path)
-
-
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.1)
 
 
 def pip_of(prefix: Path) -> list[psutil.Process]:
@@ -50,7 +42,7 @@ def test_a_killed_repair_is_put_back_once_pip_is_gone(machine: Machine, tmp_path
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    until(lambda: removed(machine) and bool(pip_of(prefix)))
+    until(lambda: removed(machine) and bool(pip_of(prefix)), 60)
     repair.kill()
     repair.wait()
 
@@ -59,7 +51,7 @@ def test_a_killed_repair_is_put_back_once_pip_is_gone(machine: Machine, tmp_path
     assert "is changing this environment" in refused.stderr
     for process in pip_of(prefix):
         process.kill()
-    until(lambda: not pip_of(prefix))
+    until(lambda: not pip_of(prefix), 60)
 
     nothing = machine.tool("undo", "--yes")
     assert "was put back" in nothing.stderr

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
 from tests.monitor.simulation import Clock
+from tests.until import until
 from tfgpu_tray.monitor.clock import TOLERANCE, Jump, Pulse, awake
 
 
@@ -81,7 +81,5 @@ def test_one_jump_is_seen_by_one_of_two_threads() -> None:
 
 def test_the_time_awake_goes_on() -> None:
     before = awake()
-    deadline = time.monotonic() + 5
-    while awake() == before:
-        assert time.monotonic() < deadline
+    until(lambda: awake() != before, 5)
     assert 0 < awake() - before < 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -16,6 +16,7 @@ from apscheduler.schedulers.base import BaseScheduler
 
 from tests.monitor.day import Scheduler, calendar
 from tests.monitor.simulation import NO_CUDNN, Clock, Machine, Place
+from tests.until import until
 from tfgpu_tray.config import Schedule
 from tfgpu_tray.model import Depth, Event
 from tfgpu_tray.monitor import service as service_module
@@ -34,13 +35,6 @@ from tfgpu_tray.store.database import open_database
 
 DEADLINE = 10.0
 FINGERPRINT, STATIC, TENSORFLOW = Depth.FINGERPRINT, Depth.STATIC, Depth.TENSORFLOW
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.005)
 
 
 # ---- the timetable -----------------------------------------------------------------------------

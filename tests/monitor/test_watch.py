@@ -17,6 +17,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 
 from tests.fakes import conda_prefix, environment, write
+from tests.until import until
 from tfgpu_tray.monitor import watch
 from tfgpu_tray.monitor.watch import Owners, Watcher, folders_of
 
@@ -26,13 +27,6 @@ ENV = Path("/envs/tf")
 OWN: Owners = frozenset({ENV})
 AGAIN = Path("/envs/again")
 DEADLINE = 10.0
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.01)
 
 
 class Heard:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.needs import tool
+from tests.until import until
 from tfgpu_tray.model import Outcome
 from tfgpu_tray.observe.child import OUTPUT_LIMIT, Result, _outcome, decoded, run
 
@@ -74,10 +75,7 @@ def alive(pid: int) -> bool:
 
 
 def wait_until_gone(pid: int) -> None:
-    end = time.monotonic() + 10
-    while alive(pid):
-        assert time.monotonic() < end, f"process {pid} is still there"
-        time.sleep(0.01)
+    until(lambda: not alive(pid), what=f"the end of process {pid}")
 
 
 @pytest.mark.parametrize("ending", ["wait", "exit 0"])

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +15,7 @@ from dbus_fast.annotations import DBusBool, DBusDict, DBusInt32, DBusSignature, 
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_property, dbus_signal
 
 from tests.needs import tool
+from tests.until import until
 from tfgpu_tray.tray.statusnotifier import close
 
 SECONDS = 10.0
@@ -26,13 +25,6 @@ MENU = "com.canonical.dbusmenu"
 NOTIFICATIONS = "org.freedesktop.Notifications"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 Nothing = Annotated[None, DBusSignature("")]
-
-
-def until(condition: Callable[[], object], seconds: float = SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 class Bus:

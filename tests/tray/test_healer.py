@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.tray.fake_host import until
+from tests.until import until
 from tfgpu_tray.tray.healer import ActionOutcome, Healer, read_outcome
 
 TF, OTHER = Path("/envs/tf"), Path("/envs/other")

@@ -17,8 +17,9 @@ import pytest
 if sys.platform != "linux":
     pytest.skip("the session bus is Linux's", allow_module_level=True)
 
-from tests.tray.fake_host import Bus, until
+from tests.tray.fake_host import Bus
 from tests.tray.fake_notifications import Notifications, Screen
+from tests.until import until
 from tfgpu_tray.tray.artwork import CannotDraw
 from tfgpu_tray.tray.loop import LoopThread
 from tfgpu_tray.tray.notices import Notice

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from tests.fakes import write
-from tests.tray.fake_host import until
+from tests.until import until
 from tfgpu_tray.tray.opener import open_file
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows opens files itself")

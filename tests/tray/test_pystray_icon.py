@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.tray.fake_host import until
 from tests.tray.real_pystray import pystray
+from tests.until import until
 from tfgpu_tray.tray.items import SEPARATOR, MenuItem
 from tfgpu_tray.tray.pystray_icon import PystrayIcon
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import FailingRunner, FakeRunner, completed, crashed, failed
+from tests.lab.desktop.parts import start_display, start_window_manager
 from tests.needs import tool
-from tests.tray.fake_host import until
+from tests.until import until
 from tfgpu_tray.observe.child import Result, Runner, run
 from tfgpu_tray.tray import quiet as room
 from tfgpu_tray.tray.quiet import quiet
@@ -114,45 +115,21 @@ def test_without_an_x_server_nobody_asks_one(no_bus: None) -> None:
 @pytest.fixture(scope="module")
 def x_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A screen with a window manager; the environment to see it with."""
-    server, manager = tool("Xvfb"), tool("openbox")
-    reading, writing = os.pipe()
-    words = [server, "-displayfd", str(writing), "-screen", "0", "320x240x24", "-nolisten", "tcp"]
+    for name in ("Xvfb", "openbox", "setpriv"):
+        tool(name)
+    home = tmp_path_factory.mktemp("home")
+    environ = {**os.environ, "HOME": str(home)}
     with ExitStack() as stack:
-        display = stack.enter_context(
-            subprocess.Popen(words, pass_fds=[writing], stderr=subprocess.DEVNULL)
-        )
-        stack.callback(display.terminate)
-        os.close(writing)
-        with os.fdopen(reading) as said:
-            number = said.readline().strip()
-        home = str(tmp_path_factory.mktemp("home"))
-        environ = {**os.environ, "DISPLAY": f":{number}", "HOME": home}
-        windows = stack.enter_context(
-            subprocess.Popen([manager], env=environ, stderr=subprocess.DEVNULL)
-        )
-        stack.callback(windows.terminate)
-        until(lambda: is_managed(environ["DISPLAY"]))  # windows mapped before get no focus
+        server, environ["DISPLAY"] = start_display(environ, home, "320x240x24")
+        stack.callback(server.stop)
+        manager = start_window_manager(environ, home)
+        stack.callback(manager.stop)
         yield environ
 
 
-def is_managed(name: str) -> bool:
-    """Whether a window manager says that it is there (EWMH)."""
-    from Xlib import X
-    from Xlib.display import Display
-
-    display = Display(name)
-    try:
-        check = display.intern_atom("_NET_SUPPORTING_WM_CHECK")
-        found = display.screen().root.get_full_property(check, X.AnyPropertyType)
-        return found is not None
-    finally:
-        display.close()
-
-
-# A window manager that is still starting gives no focus, so it is taken, for ten seconds at most.
 WINDOW = """
+import signal
 import sys
-import time
 from Xlib import X
 from Xlib.display import Display
 display = Display()
@@ -164,17 +141,13 @@ if "full" in sys.argv:
     full = display.intern_atom("_NET_WM_STATE_FULLSCREEN")
     window.change_property(state, display.intern_atom("ATOM"), 32, [full])
 window.map()
-display.sync()
-for _ in range(100):
-    kinds = [display.next_event().type for _ in range(display.pending_events())]
-    if X.FocusIn in kinds:
-        print("there", flush=True)
-        sys.stdin.read()
-        break
-    time.sleep(0.1)
-    if window.get_attributes().map_state == X.IsViewable:
-        window.set_input_focus(X.RevertToParent, X.CurrentTime)
-    display.sync()
+display.flush()
+signal.alarm(10)
+while display.next_event().type != X.FocusIn:
+    pass
+signal.alarm(0)
+print("there", flush=True)
+sys.stdin.read()
 """
 
 

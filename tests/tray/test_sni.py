@@ -20,7 +20,8 @@ if sys.platform != "linux":
 
 from dbus_fast import Variant
 
-from tests.tray.fake_host import ITEM, MENU, SECONDS, Bus, Panel, until
+from tests.tray.fake_host import ITEM, MENU, SECONDS, Bus, Panel
+from tests.until import until
 from tfgpu_tray.tray import sni
 from tfgpu_tray.tray.sni import SEPARATOR, Icon, Menu, MenuItem, NoBus, tray_host_present
 from tfgpu_tray.tray.statusnotifier import pixmaps, session_address

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.tray.fake_host import until
 from tests.tray.real_pystray import pystray
+from tests.until import until
 from tfgpu_tray.tray import taskbar
 from tfgpu_tray.tray.items import MenuItem
 from tfgpu_tray.tray.pixmap import Pixmap, icon_resource, nearest

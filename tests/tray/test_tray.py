@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.tray.conditions import LEFTOVERS, NO_CUDNN, NOW, TF, WELL, at_work, holds
-from tests.tray.fake_host import until
+from tests.until import until
 from tfgpu_tray.config import Config, Notifications
 from tfgpu_tray.model import Condition, Depth
 from tfgpu_tray.store.board import Board, Silence

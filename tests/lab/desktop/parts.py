@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -103,6 +104,24 @@ def start_display(environ: Mapping[str, str], logs: Path, size: str) -> tuple[Pa
     finally:
         os.close(reading)
     return server, f":{int(number)}"
+
+
+def start_window_manager(environ: Mapping[str, str], logs: Path) -> Part:
+    """openbox, at work: what is shown while it starts may never be seen, or get no focus.
+
+    It says that it is there (_NET_SUPPORTING_WM_CHECK) long before. Raises RuntimeError when it
+    is not at work within ten seconds.
+    """
+    works = logs / "openbox.works"
+    command = ["openbox", "--sm-disable", "--startup", shlex.join(["touch", str(works)])]
+    manager = Part(command, environ, logs)
+    end = time.monotonic() + 10
+    while not works.exists():
+        if not manager.alive or time.monotonic() > end:
+            manager.stop()
+            raise RuntimeError(f"no window manager: {manager.said()}")
+        time.sleep(0.01)
+    return manager
 
 
 def end_strays(variable: str, value: str) -> None:

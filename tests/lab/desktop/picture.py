@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
+from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image, ImageChops
+
+from tests.lab.machine import REPOSITORY
 
 GAP = 6  # pixels; fewer blank columns than this lie within one icon
 CONTRAST = 48  # of 255; the frame that the panel draws under the pointer is paler than that
@@ -53,6 +58,17 @@ HUES = (
 class TrayIcon:
     box: Box  #: of what is drawn, without the blank around it
     colour: Colour
+
+
+def keep(picture: Image.Image, name: str) -> Path:
+    """Saves it, named after the running test, where TFGPU_ARTEFACTS says."""
+    folder = Path(os.environ.get("TFGPU_ARTEFACTS") or REPOSITORY / "build" / "screens")
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition("::")[2].rpartition(" ")[0]
+    stem = "-".join(re.sub(r"[^\w.]+", "-", part).strip("-") for part in (test, name) if part)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{stem}.png"
+    picture.save(path)
+    return path
 
 
 def tray_icons(screen: Image.Image, tray: Box) -> tuple[TrayIcon, ...]:

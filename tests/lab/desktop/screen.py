@@ -54,6 +54,10 @@ class Screen:
         aside = map(str, ASIDE)
         self._run("xdotool", "mousemove", x, y, "click", str(button), "mousemove", *aside)
 
+    def point(self, box: Box) -> None:
+        """Moves the pointer to the middle of *box*, and leaves it there."""
+        self._run("xdotool", "mousemove", *map(str, box.centre))
+
     def press(self, *keys: str) -> None:
         self._run("xdotool", "key", "--delay", "20", *keys)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -18,13 +17,13 @@ from PIL import Image
 
 from tests.lab.desktop.bus import GONE, NOTIFICATIONS, Notification, SessionBus
 from tests.lab.desktop.menu import host_registered
-from tests.lab.desktop.parts import Part, end_strays, start_display
+from tests.lab.desktop.parts import Part, end_strays, start_display, start_window_manager
+from tests.lab.desktop.picture import keep
 from tests.lab.desktop.screen import SIZE, Screen
 
 T = TypeVar("T")
 
 HERE = Path(__file__).parent
-REPOSITORY = Path(__file__).parents[3]
 SECONDS = 10  # of patience
 PACKAGES = {
     "Xvfb": "xvfb",
@@ -118,7 +117,7 @@ class Session:
         )
         self.environ["DISPLAY"] = display
         self._screen = Screen(display, self._own_environ())
-        self._launch("openbox", "--sm-disable")
+        self._parts["openbox"] = start_window_manager(self._own_environ(), self.folder)
         self.start_bus()
         panel, notifications = self._wanted
         if panel:
@@ -142,14 +141,8 @@ class Session:
         return self.screen.pixels()
 
     def screenshot(self, name: str) -> Path:
-        """Keeps a picture, named after the running test, where TFGPU_ARTEFACTS says."""
-        folder = Path(os.environ.get("TFGPU_ARTEFACTS") or REPOSITORY / "build" / "screens")
-        test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition("::")[2].rpartition(" ")[0]
-        stem = "-".join(re.sub(r"[^\w.]+", "-", part).strip("-") for part in (test, name) if part)
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{stem}.png"
-        self.pixels().save(path)
-        return path
+        """Keeps a picture of the screen (`picture.keep`)."""
+        return keep(self.pixels(), name)
 
     # parts that come and go
 

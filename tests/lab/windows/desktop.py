@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -17,22 +15,30 @@ from typing import Any, Self, TypeVar
 
 from PIL import Image
 
-from tests.lab.desktop.parts import Part, start_display
-from tests.lab.desktop.picture import Box, Colour, TrayIcon, tray_icons
+from tests.lab.desktop.parts import Part, start_display, start_window_manager
+from tests.lab.desktop.picture import Box, Colour, TrayIcon, keep, tray_icons
 from tests.lab.desktop.screen import SIZE, Screen
-from tests.lab.desktop.session import REPOSITORY, DesktopError
+from tests.lab.desktop.session import DesktopError
 
 __all__ = ["MenuEntry", "WindowsDesktop"]
 
 T = TypeVar("T")
 
 SECONDS = 20  # of patience
-PACKAGES = {"Xvfb": "xvfb", "openbox": "openbox", "trayer": "trayer", "xdotool": "xdotool"}
+PACKAGES = {
+    "Xvfb": "xvfb",
+    "openbox": "openbox",
+    "trayer": "trayer",
+    "xdotool": "xdotool",
+    "setpriv": "util-linux",
+}
 EXPLORER = "^explorer.exe$"  # which draws balloons and hints
 
 #: Wine's icons dock into a tray of X11; trayer is nothing but one. Its end is left blank.
-TRAYER = ("trayer", "--edge", "top", "--align", "left", "--widthtype", "pixel", "--width", "200")
-PLAIN = ("--height", "26", "--transparent", "false", "--distance", "0", "--margin", "0")
+TRAYER = (
+    *("trayer", "--edge", "top", "--align", "left", "--widthtype", "pixel", "--width", "200"),
+    *("--height", "26", "--transparent", "false", "--distance", "0", "--margin", "0"),
+)
 
 
 @dataclass(frozen=True)
@@ -65,15 +71,11 @@ class WindowsDesktop:
 
     def __enter__(self) -> Self:
         self.folder = Path(tempfile.mkdtemp(prefix="windows-desktop-"))
-        environ = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "LC_ALL": "C.UTF-8"}
-        size = f"{SIZE[0]}x{SIZE[1]}x24"
-        server, self.display = start_display(environ, self.folder, size)
-        self._parts.append(server)
-        environ["DISPLAY"] = self.display
-        self._screen = Screen(self.display, environ)
-        for command in (("openbox", "--sm-disable"), (*TRAYER, *PLAIN)):
-            self._parts.append(Part(command, environ, self.folder))
-        self.tray_area()
+        try:
+            self._start()
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(
@@ -84,6 +86,20 @@ class WindowsDesktop:
     ) -> None:
         if error is not None and not isinstance(error, DesktopError):  # which took its own
             self.screenshot("failure")
+        self._end()
+
+    def _start(self) -> None:
+        environ = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "LC_ALL": "C.UTF-8"}
+        size = f"{SIZE[0]}x{SIZE[1]}x24"
+        server, self.display = start_display(environ, self.folder, size)
+        self._parts.append(server)
+        environ["DISPLAY"] = self.display
+        self._screen = Screen(self.display, environ)
+        self._parts.append(start_window_manager(environ, self.folder))
+        self._parts.append(Part(TRAYER, environ, self.folder))
+        self.tray_area()
+
+    def _end(self) -> None:
         for part in reversed(self._parts):
             part.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -104,14 +120,8 @@ class WindowsDesktop:
         return self.screen.pixels()
 
     def screenshot(self, name: str) -> Path:
-        """Keeps a picture, named after the running test, where TFGPU_ARTEFACTS says."""
-        folder = Path(os.environ.get("TFGPU_ARTEFACTS") or REPOSITORY / "build" / "screens")
-        test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition("::")[2].rpartition(" ")[0]
-        stem = "-".join(re.sub(r"[^\w.]+", "-", part).strip("-") for part in (test, name) if part)
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"windows-{stem}.png"
-        self.pixels().save(path)
-        return path
+        """Keeps a picture of the screen (`picture.keep`)."""
+        return keep(self.pixels(), f"windows-{name}")
 
     def tray_area(self) -> Box:
         shown = self._wait("the tray is shown", lambda: self.screen.windows("--class", "^trayer$"))
@@ -171,9 +181,9 @@ class WindowsDesktop:
         if not self.menu_items():
             self.open_menu()
         for depth in range(1, len(labels)):
-            self._point(self._reach(labels[:depth]))  # which opens its submenu
+            self.screen.point(self._reach(labels[:depth]))  # which opens its submenu
         box = self._reach(labels)
-        self._point(box)
+        self.screen.point(box)
         self.screen.click(box, 1)
         self._wait("the menu closes", lambda: not self.menu_items())
 
@@ -189,12 +199,6 @@ class WindowsDesktop:
 
     def _reach(self, labels: tuple[str, ...]) -> Box:
         return self._wait(f"{labels} is on the screen", lambda: self._box(labels))
-
-    def _point(self, box: Box) -> None:
-        """Moves the mouse there, and leaves it."""
-        where = map(str, box.centre)
-        environ = {"PATH": os.environ["PATH"], "DISPLAY": self.display}
-        subprocess.run(["xdotool", "mousemove", *where], env=environ, check=True, timeout=10)
 
     def _box(self, labels: tuple[str, ...]) -> Box | None:
         entries = self.menu_items()

@@ -18,6 +18,7 @@ if sys.platform == "win32":
     from ctypes import wintypes
 
     SECONDS = 0.05  # between two looks
+    MENU_WINDOWS, MN_GETHMENU = "#32768", 0x01E1  # their class, and what they show
 
     def watch(win32: dict[str, Any]) -> None:
         """Replaces three functions in the namespace of pystray._util.win32."""
@@ -78,9 +79,25 @@ if sys.platform == "win32":
 
     def _box(menu: Any, place: int) -> list[int] | None:
         """Where the entry is on the screen; None while its menu is closed."""
+        if menu not in _shown():  # a window that is being opened is not yet where it will be
+            return None
         rectangle = ctypes.windll.user32.GetMenuItemRect
         rectangle.argtypes = (wintypes.HWND, wintypes.HMENU, wintypes.UINT, ctypes.c_void_p)
         found = wintypes.RECT()
         if not rectangle(None, menu, place, ctypes.byref(found)) or found.right <= found.left:
             return None
         return [found.left, found.top, found.right, found.bottom]
+
+    def _shown() -> set[int]:
+        """The menus whose windows are visible."""
+        user32 = ctypes.windll.user32
+        find, ask = user32.FindWindowExW, user32.SendMessageW
+        find.argtypes = (wintypes.HWND, wintypes.HWND, wintypes.LPCWSTR, wintypes.LPCWSTR)
+        find.restype = wintypes.HWND
+        ask.argtypes = (wintypes.HWND, wintypes.UINT, wintypes.WPARAM, wintypes.LPARAM)
+        ask.restype = wintypes.HMENU
+        menus, window = set(), None
+        while window := find(None, window, MENU_WINDOWS, None):
+            if user32.IsWindowVisible(wintypes.HWND(window)):
+                menus.add(ask(window, MN_GETHMENU, 0, 0))
+        return menus

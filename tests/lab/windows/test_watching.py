@@ -15,6 +15,7 @@ from tests.lab.windows.machine import WindowsMachine
 from tests.lab.windows.tool import PYTHON
 from tests.lab.windows.watching import TOOL, Watching
 from tests.needs import tool
+from tests.until import until
 
 CLOCK = r"\d\d:\d\d"
 RUN = r"HKCU\Software\Microsoft\Windows\CurrentVersion\Run"
@@ -76,11 +77,13 @@ def test_what_is_deleted_by_hand_is_noticed(windows: WindowsMachine, prefix: Pat
         assert not lost.exists()
         changed = watcher.wait_for_event("changed")
         watcher.wait_for_event("transition", "→ broken")
+
         # Folders that are watched can be removed; what is being read cannot: this takes some tries.
-        end = time.monotonic() + 60
-        while prefix.exists():
-            assert time.monotonic() < end, "it is held"
+        def is_removed() -> bool:
             windows.run("cmd", "/c", "rmdir", "/s", "/q", windows.to_windows(prefix))
+            return not prefix.exists()
+
+        until(is_removed, 60)
         watcher.wait_for_event("gone", seconds=120)
     assert re.fullmatch(
         f"tensorflow 2.10.1 was deleted at {CLOCK}, not by a package manager", changed["text"]
@@ -108,9 +111,7 @@ def test_starting_at_login_is_written_carried_out_and_removed(windows: WindowsMa
     assert windows.tool("autostart", "enable").json["enabled"]
 
     login = windows.start("wineboot")  # as at login, it runs what stands in the key
-    end = time.monotonic() + 60
-    while "The watcher is running." not in windows.run(*TOOL, "status").stdout:
-        assert time.monotonic() < end, "nothing was started"
+    until(lambda: "The watcher is running." in windows.run(*TOOL, "status").stdout, 60)
     windows.run("taskkill", "/im", "pythonw.exe")
     login.wait(60)
 
