@@ -15,7 +15,7 @@ import pytest
 
 from tests.fakes import conda_prefix, distribution, hook, site_of
 from tests.snapshots import BLIND, FakeObserver, healthy, libraries
-from tests.tray.conditions import LEFTOVERS, NO_CUDNN, NO_DRIVER, SILENT, TF, WELL, holds
+from tests.tray.conditions import LEFTOVERS, NO_CUDNN, NO_DRIVER, OFFER, SILENT, TF, WELL, holds
 from tfgpu_tray import __version__, daemon
 from tfgpu_tray.app import App
 from tfgpu_tray.cli import main
@@ -23,6 +23,7 @@ from tfgpu_tray.config import Config, load
 from tfgpu_tray.model import Judgement, Library, LibraryState, Snapshot
 from tfgpu_tray.observe import environments
 from tfgpu_tray.observe.look import Observer
+from tfgpu_tray.store.board import Silence
 from tfgpu_tray.store.locks import prefix_lock, watcher_lock
 
 BROKEN = healthy(
@@ -305,10 +306,25 @@ def test_the_status_tells_what_a_repair_would_do(bench: Bench) -> None:
     bench.hold(NO_CUDNN)
     bench.run("status")
     assert "A repair would: Install cuDNN" in bench.out
-    assert f"tfgpu-tray repair --env {TF}" in bench.out
+    assert f"tfgpu-tray repair --env {TF}" in bench.out and "by hand" not in bench.out
+    bench.hold(replace(NO_CUDNN, offer=replace(OFFER, instead=("Move to WSL2: a restart",))))
+    bench.run("status")
+    assert "  Or by hand: Move to WSL2: a restart\n" in bench.out
     bench.hold(NO_DRIVER)
     bench.run("status")
     assert "What you can do: Restart the computer." in bench.out
+
+
+def test_what_the_user_said_of_it_is_in_the_status(bench: Bench) -> None:
+    bench.hold(NO_CUDNN)
+    assert NO_CUDNN.cause is not None
+    board = bench.start(None, None).board
+    board.silence(TF, NO_CUDNN.cause, Silence.ACKNOWLEDGED)
+    assert bench.run("status") == 2 and f"✗ broken, acknowledged  {TF}" in bench.out
+    board.silence(TF, NO_CUDNN.cause, Silence.IGNORED)
+    assert bench.run("status") == 0 and f"✗ broken, ignored  {TF}" in bench.out
+    assert bench.run("status", "--json") == 0
+    assert [e["silence"] for e in bench.json()["environments"]] == ["ignored"]
 
 
 def test_the_status_knows_of_a_watcher_its_pause_and_a_repair(bench: Bench) -> None:

@@ -140,6 +140,7 @@ def standing_json(standing: Standing) -> dict[str, Any]:
                 "since": c.since,
                 "seen": c.seen,
                 "asked": c.glimpse is None and c.settled is not None,
+                "silence": standing.silence(c),
                 **plain(c.shown),
             }
             for c in standing.conditions

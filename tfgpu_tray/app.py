@@ -137,6 +137,7 @@ class App:
             conditions,
             self.repairs_at_work(),
             self.board.paused_until,
+            self.board.silenced(),
         )
 
     def autostart(self) -> Autostart:

@@ -156,10 +156,12 @@ class Face:
         )
 
     def _write_details(self, prefix: Path | None) -> Path:
-        conditions = [c for c in self._app.board.conditions() if prefix in (None, c.prefix)]
+        view = self._view()
+        conditions = [c for c in view.conditions if prefix in (None, c.prefix)]
         events = [e for e in self._app.board.events(2000) if prefix in (None, e.prefix)]
+        lines = details_text(conditions, view.silence, events)
         path = self._app.data_dir / "details.txt"
-        path.write_text("\n".join(details_text(conditions, events)) + "\n", encoding="utf-8")
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return path
 
     def _write_configuration(self) -> Path:

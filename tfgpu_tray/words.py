@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tfgpu_tray.knowledge.cuda import nvml_error
@@ -22,7 +22,7 @@ from tfgpu_tray.model import (
 if TYPE_CHECKING:
     from tfgpu_tray.installer.wsl import Installation
     from tfgpu_tray.repair.plan import Plan
-    from tfgpu_tray.store.board import Standing
+    from tfgpu_tray.store.board import Silence, Standing
     from tfgpu_tray.subsystem import Subsystem
     from tfgpu_tray.survey import Overview
 
@@ -177,15 +177,20 @@ def standing_text(standing: Standing) -> Iterator[str]:
     yield ""
     if not standing.conditions:
         yield "No environment with TensorFlow has been seen yet."
-    for line in details_text(standing.conditions, ()):
+    for line in details_text(standing.conditions, standing.silence):
         yield _escape(line)
 
 
-def details_text(conditions: Sequence[Condition], events: Sequence[Event]) -> Iterator[str]:
+def details_text(
+    conditions: Sequence[Condition],
+    silence_of: Callable[[Condition], Silence | None],
+    events: Sequence[Event] = (),
+) -> Iterator[str]:
     """Plain text: what holds for each environment, and what happened, newest first."""
     for condition in conditions:
-        shown = condition.shown
-        yield f"{MARKS[shown.verdict][0]} {shown.verdict.value}  {condition.prefix}"
+        shown, silence = condition.shown, silence_of(condition)
+        verdict = f"{shown.verdict.value}, {silence.value}" if silence else shown.verdict.value
+        yield f"{MARKS[shown.verdict][0]} {verdict}  {condition.prefix}"
         yield f"  {shown.headline}" + (f"  ({shown.cause})" if shown.cause else "")
         yield from (
             f"  {text}" for text in (shown.who, *(f"also: {a}" for a in shown.also)) if text
@@ -195,6 +200,7 @@ def details_text(conditions: Sequence[Condition], events: Sequence[Event]) -> It
             yield f"  A repair would: {shown.offer.title}"
             yield from (f"    {n}. {step}" for n, step in enumerate(shown.offer.steps, start=1))
             yield f"  tfgpu-tray repair --env {_quoted(str(condition.prefix))}"
+            yield from (f"  Or by hand: {way}" for way in shown.offer.instead)
         elif shown.advice:
             yield f"  What you can do: {shown.advice}"
         yield ""

@@ -226,7 +226,7 @@ def test_a_pause_ends_in_time_and_when_it_is_ended(board: Board, clock: Clock) -
 def test_the_worst_environment_counts() -> None:
     def standing(*judgements: Judgement) -> Verdict:
         held = tuple(Condition(PREFIX, j, since=0.0, seen=0.0) for j in judgements)
-        return Standing(True, held, (), None).verdict
+        return Standing(True, held, (), None, {}).verdict
 
     unknown = Judgement(Verdict.UNKNOWN, "?")
     degraded = Judgement(Verdict.DEGRADED, "!")
@@ -235,6 +235,21 @@ def test_the_worst_environment_counts() -> None:
     assert standing(OK, degraded) is Verdict.DEGRADED
     assert standing(degraded, unknown, OK) is Verdict.UNKNOWN
     assert standing(unknown, BROKEN, OK) is Verdict.BROKEN
+
+
+def test_an_ignored_cause_is_no_fault(board: Board) -> None:
+    def verdict() -> Verdict:
+        return Standing(True, tuple(board.conditions()), (), None, board.silenced()).verdict
+
+    board.hold(replace(HELD, settled=BROKEN))
+    assert BROKEN.cause is not None
+    board.silence(PREFIX, BROKEN.cause, Silence.ACKNOWLEDGED)
+    assert verdict() is Verdict.BROKEN
+    board.silence(PREFIX, BROKEN.cause, Silence.IGNORED)
+    assert verdict() is Verdict.OK
+    board.silence(PREFIX, "another-cause", Silence.IGNORED)
+    board.silence(PREFIX, BROKEN.cause, None)
+    assert verdict() is Verdict.BROKEN
 
 
 def test_many_threads_may_write_at_once(board: Board) -> None:

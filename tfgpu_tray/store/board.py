@@ -10,7 +10,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,6 +26,15 @@ class Silence(StrEnum):
     IGNORED = "ignored"  # not a fault here: neither told nor shown in the icon's state
 
 
+#: By prefix and cause.
+Silenced = Mapping[tuple[Path, str], Silence]
+
+
+def silence_of(silenced: Silenced, condition: Condition) -> Silence | None:
+    """What the user said of what is wrong there."""
+    return silenced.get((condition.prefix, condition.shown.cause or ""))
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """What is known without looking."""
@@ -34,11 +43,18 @@ class Standing:
     conditions: tuple[Condition, ...]
     repairs: tuple[Repair, ...]  # at work
     paused_until: float | None
+    silenced: Silenced
+
+    def silence(self, condition: Condition) -> Silence | None:
+        return silence_of(self.silenced, condition)
 
     @property
     def verdict(self) -> Verdict:
-        """The worst of the environments; unknown when there is none."""
-        shown = [c.shown.verdict for c in self.conditions]
+        """The worst of the environments, where an ignored cause is none; unknown without any."""
+        shown = [
+            Verdict.OK if self.silence(c) is Silence.IGNORED else c.shown.verdict
+            for c in self.conditions
+        ]
         return max(shown, key=lambda v: v.badness, default=Verdict.UNKNOWN)
 
 

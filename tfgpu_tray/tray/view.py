@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tfgpu_tray.examine import ago
 from tfgpu_tray.model import Condition, Event, Judgement, Verdict
-from tfgpu_tray.store.board import Board, Silence
+from tfgpu_tray.store.board import Board, Silence, Silenced, silence_of
 from tfgpu_tray.store.journal import Journal, Repair
 from tfgpu_tray.tray.status import Status
 
@@ -26,7 +26,7 @@ class View:
     starting: frozenset[Path] = frozenset()  # where a repair or an undo was started
     undoable: Mapping[Path, Repair] = field(default_factory=dict)  # the newest of each environment
     paused_until: float | None = None
-    silenced: Mapping[tuple[Path, str], Silence] = field(default_factory=dict)
+    silenced: Silenced = field(default_factory=dict)
     told: Mapping[Path, tuple[str, float]] = field(default_factory=dict)
     events: tuple[Event, ...] = ()  # newest first
     checking: Path | None = None
@@ -39,7 +39,7 @@ class View:
         return shown
 
     def silence(self, condition: Condition) -> Silence | None:
-        return self.silenced.get((condition.prefix, condition.shown.cause or ""))
+        return silence_of(self.silenced, condition)
 
     def is_ignored(self, condition: Condition) -> bool:
         return self.silence(condition) is Silence.IGNORED
