@@ -123,6 +123,11 @@ class Host:
     reboot_pending: tuple[str, ...] | None = None  # `Pending` on Windows, where it can be told
     notes: tuple[str, ...] = ()
 
+    @property
+    def driver_system(self) -> str:
+        """Whose NVIDIA driver it is: WSL 2 uses, and NVML names there, that of Windows."""
+        return "windows" if self.wsl == 2 else self.system
+
 
 @dataclass(frozen=True, slots=True)
 class Gpu:

@@ -8,10 +8,19 @@ from typing import Any
 
 import pytest
 
-from tests.snapshots import BLIND, DRIVER, ENVIRONMENT, HOST, SEES_GPU, healthy
+from tests.snapshots import BLIND, DRIVER, ENVIRONMENT, HOST, SEES_GPU, dist, healthy
 from tfgpu_tray.diagnose.resolve import diagnose
 from tfgpu_tray.diagnose.wsl_way import for_people, wsl_way
-from tfgpu_tray.model import Driver, Host, Role, Snapshot, Verdict, WslDistribution, WslGpu
+from tfgpu_tray.model import (
+    Driver,
+    Host,
+    Packages,
+    Role,
+    Snapshot,
+    Verdict,
+    WslDistribution,
+    WslGpu,
+)
 
 RIGHT = WslGpu(device=True, driver=True, libcuda="/usr/lib/wsl/lib/libcuda.so.1", cuinit=0)
 NOT_FOUND = "libcuda.so.1: cannot open shared object file: No such file or directory"
@@ -85,6 +94,29 @@ def test_a_driver_for_linux_beside_a_cuda_that_starts_is_only_a_blemish() -> Non
 def test_a_container_in_wsl_has_its_own_links() -> None:
     host = replace(HOST, wsl=2, wsl_gpu=WslGpu(device=False), container="docker")
     assert "wsl-gpu-not-passed-on" not in {d.cause for d in diagnose(in_wsl(host=host)).diagnoses}
+
+
+@pytest.mark.parametrize(
+    "tensorflow, version, confidence",
+    [
+        ("2.10.1", "452.38", "certain"),  # above Linux' floor, below that of Windows
+        ("2.10.1", "452.39", None),
+        ("2.16.2", "527.40", "certain"),
+        ("2.16.2", "527.41", "likely"),  # NVIDIA's floor; TensorFlow's page asks for more
+        ("2.16.2", "528.33", None),
+    ],
+)
+def test_the_driver_inside_is_that_of_windows(
+    tensorflow: str, version: str, confidence: str | None
+) -> None:
+    driver = Driver(DRIVER.probe, version=version, gpus=DRIVER.gpus)
+    packages = Packages(tensorflow=(dist("tensorflow", tensorflow),), count=40)
+    answer = replace(BLIND, version=tensorflow)
+    report = diagnose(in_wsl(driver=driver, packages=packages, tensorflow=answer))
+    found = {d.cause: d for d in report.diagnoses}.get("driver-too-old")
+    assert (found and found.confidence) == confidence
+    if found and tensorflow == "2.16.2":
+        assert "Install driver 528.33 or newer" in found.remedy.steps[0]
 
 
 def test_the_remedy_speaks_as_one_types_it_inside() -> None:

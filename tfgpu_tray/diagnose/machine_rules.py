@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tfgpu_tray.diagnose.case import Case, Finding, blemish, certain, likely, remark
-from tfgpu_tray.knowledge.cuda import cuda_error, driver_floor, nvml_error, older
+from tfgpu_tray.knowledge.cuda import cuda_error, driver_floor, nvml_error, older, wsl_driver
 from tfgpu_tray.knowledge.releases import NATIVE_WINDOWS_LAST, release
 from tfgpu_tray.model import Depth, Libraries, Outcome, Pending
 
@@ -146,17 +146,21 @@ def _waiting_for_a_restart(case: Case) -> list[str]:
 
 
 def driver_too_old(case: Case) -> Iterator[Finding]:
-    driver, wanted, system = case.snapshot.driver, case.release, case.snapshot.host.system
-    if driver.version is None or wanted is None or case.gpu_visible:
+    version, wanted, host = case.snapshot.driver.version, case.release, case.snapshot.host
+    if version is None or wanted is None or case.gpu_visible:
         return
-    if system == "windows" and not wanted.windows_gpu:
+    if host.system == "windows" and not wanted.windows_gpu:
         wanted = release(str(NATIVE_WINDOWS_LAST))  # the one whose GPU support can be had there
-    floor = driver_floor(wanted.cuda, system) if wanted else None
-    if wanted and floor and older(driver.version, floor):
-        yield certain(
-            "driver-too-old",
-            f"driver {driver.version}; CUDA {wanted.cuda_family} needs {floor} or newer",
-        )
+    if wanted is None:
+        return
+    floor = driver_floor(wanted.cuda, host.driver_system)
+    asked = wsl_driver(wanted.cuda) if host.wsl == 2 else None
+    cuda = f"CUDA {wanted.cuda_family}"
+    if floor and older(version, floor):
+        yield certain("driver-too-old", f"driver {version}; {cuda} needs {floor} or newer")
+    elif asked and older(version, asked):
+        evidence = f"driver {version}; TensorFlow asks for {asked} or newer for {cuda} in WSL"
+        yield likely("driver-too-old", evidence)
 
 
 def cuinit_failed(case: Case) -> Iterator[Finding]:

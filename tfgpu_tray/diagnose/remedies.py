@@ -7,7 +7,7 @@ from pathlib import Path
 from tfgpu_tray.diagnose.case import Case
 from tfgpu_tray.diagnose.wsl_way import wsl_way
 from tfgpu_tray.knowledge.causes import Cause
-from tfgpu_tray.knowledge.cuda import conda_specs, driver_floor
+from tfgpu_tray.knowledge.cuda import conda_specs, driver_floor, wsl_driver
 from tfgpu_tray.knowledge.releases import (
     NATIVE_WINDOWS_LAST,
     Release,
@@ -53,7 +53,9 @@ def _values(case: Case, text: Cause) -> _Values:
         values.setdefault("tensorflow", found.latest)
         values["requirements"] = " ".join(f'"{r}"' for r in requirements)
         values["libraries"] = " ".join(conda_specs(found.latest)) or "cudatoolkit cudnn"
-        values["driver"] = driver_floor(found.cuda, host.system) or "a current driver"
+        asked = wsl_driver(found.cuda) if host.wsl == 2 else None
+        asked = asked or driver_floor(found.cuda, host.driver_system)
+        values["driver"] = asked or "a current driver"
     stray = text.id == "stray-activation-hook"
     hooks = (s.path for s in case.snapshot.hooks.scripts if not s.ours and s.stray is stray)
     if (hook := next(hooks, None)) is not None:

@@ -247,7 +247,7 @@ def _capabilities(snapshot: Snapshot) -> list[str]:
 
 
 def _driver_fits(snapshot: Snapshot, found: Release) -> bool:
-    driver, floor = snapshot.driver.version, driver_floor(found.cuda, snapshot.host.system)
+    driver, floor = snapshot.driver.version, driver_floor(found.cuda, snapshot.host.driver_system)
     return driver is None or floor is None or not older(driver, floor)
 
 

@@ -47,6 +47,12 @@ def driver_floor(cuda: str, system: str) -> str | None:
     return str(floor) if floor else None
 
 
+def wsl_driver(cuda: str) -> str | None:
+    """The oldest driver of Windows that TensorFlow's own page asks for in WSL, where it does."""
+    asked = table("cuda")["family"].get(cuda.partition(".")[0], {}).get("wsl_driver")
+    return str(asked) if asked else None
+
+
 def older(driver: str, floor: str) -> bool | None:
     """Whether *driver* is older than *floor*; None when either is not a version."""
     try:
