@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import shutil
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.lab.commands import run_apart
 from tests.lab.interpreters import Interpreter
 from tests.lab.stubs import CUDA12, build_stub
 
@@ -49,31 +47,15 @@ NVIDIA_WHEELS = {
 }
 
 
-def _run(command: Sequence[str | Path], **variables: str) -> None:
-    """Runs a command free of any environment that the caller may have activated or preloaded."""
-    unwanted = ("PYTHON", "CONDA", "LD_", "VIRTUAL_ENV", "PIP_TARGET", "PIP_USER", "PIP_REQUIRE")
-    environ = {key: text for key, text in os.environ.items() if not key.startswith(unwanted)}
-    done = subprocess.run(
-        list(map(str, command)),
-        env=environ | variables,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        words = " ".join(map(str, command))
-        raise RuntimeError(f"{words} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-
-
 def _conda(conda: Path, *arguments: str | Path) -> None:
     # a home of its own: the golden environments are not among the user's
     with tempfile.TemporaryDirectory() as home:
-        _run([conda, *arguments, "--json", "-y"], HOME=home)
+        run_apart([conda, *arguments, "--json", "-y"], HOME=home)
 
 
-def _pip_install(prefix: Path, requirements: Sequence[str]) -> None:
-    options = ("--no-input", "--disable-pip-version-check", "--quiet")
-    _run([prefix / "bin" / "python", "-m", "pip", "install", *options, *requirements])
+def _pip_install(prefix: Path, requirements: Sequence[str], *more: str | Path) -> None:
+    options = ("--no-input", "--disable-pip-version-check", "--quiet", *more)
+    run_apart([prefix / "bin" / "python", "-m", "pip", "install", *options, *requirements])
 
 
 def bare_conda(prefix: Path, conda: Path) -> None:
@@ -81,14 +63,12 @@ def bare_conda(prefix: Path, conda: Path) -> None:
     _conda(conda, "create", "-p", prefix, "-c", "conda-forge", "python=3.10")
 
 
-def article(prefix: Path, conda: Path) -> None:
-    """The environment that the article ends with."""
+def article(prefix: Path, conda: Path, shelf: Path) -> None:
+    """The environment that the article ends with, its TensorFlow from *shelf*."""
     bare_conda(prefix, conda)
     wanted = ("cudatoolkit=11.2", "cudnn=8.1.0")
     _conda(conda, "install", "-p", prefix, "-c", "conda-forge", *wanted)
-    _pip_install(prefix, TF_210)
-    # C++ headers, a third of all files: no test needs them, and every clone and copy would pay.
-    shutil.rmtree(prefix / "lib/python3.10/site-packages/tensorflow/include")
+    _pip_install(prefix, TF_210, "--find-links", shelf)
     hook = prefix / "etc" / "conda" / "activate.d" / "env_vars.sh"
     hook.parent.mkdir(parents=True)
     hook.write_text(HOOK, encoding="utf-8")
@@ -96,7 +76,7 @@ def article(prefix: Path, conda: Path) -> None:
 
 def bare_venv(prefix: Path, python: Interpreter) -> None:
     """A venv with nothing but pip (and setuptools where this Python brings it)."""
-    _run([python.executable, "-m", "venv", prefix])
+    run_apart([python.executable, "-m", "venv", prefix])
 
 
 def tf221(prefix: Path, python: Interpreter) -> None:

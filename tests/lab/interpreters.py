@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-__all__ = ["Interpreter", "find_python"]
+__all__ = ["Interpreter", "find_python", "interpreter"]
 
 ASK = (
     "import json, sys, sysconfig, ensurepip, venv;"
@@ -61,3 +61,11 @@ def find_python(version: str) -> Interpreter | None:
         if full.startswith(f"{version}."):
             return Interpreter(Path(prefix, "bin", f"python{version}"), Path(prefix), full)
     return None
+
+
+def interpreter(version: str) -> Interpreter:
+    """The same; raises LookupError when there is none."""
+    found = find_python(version)
+    if found is None:
+        raise LookupError(f"no Python {version} with venv in pyenv, on PATH or from uv")
+    return found

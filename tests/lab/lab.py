@@ -24,7 +24,8 @@ from tests.lab import golden
 from tests.lab.channel import build_channel
 from tests.lab.clone import clone_environment
 from tests.lab.driver import LIBRARIES, SimulatedDriver, build_driver
-from tests.lab.interpreters import Interpreter, find_python
+from tests.lab.interpreters import find_python, interpreter
+from tests.lab.shelf import fill_shelf
 
 __all__ = ["Lab"]
 
@@ -63,11 +64,11 @@ class Lab:
 
     @cached_property
     def python310(self) -> Path:
-        return _python("3.10").executable
+        return interpreter("3.10").executable
 
     @cached_property
     def python311(self) -> Path:
-        return _python("3.11").executable
+        return interpreter("3.11").executable
 
     def driver(self, folder: Path) -> SimulatedDriver:
         """A driver of one's own in `folder`, healthy."""
@@ -82,7 +83,7 @@ class Lab:
     @cached_property
     def _channels(self) -> Path:
         sources = ("channel.py", "stubs.py", "interpreters.py")
-        python = _python("3.10")
+        python = interpreter("3.10")
         return self._part(
             "channels",
             sources,
@@ -131,6 +132,11 @@ class Lab:
         (root / "conda-meta" / "history").touch()
         return root / "bin" / "conda"
 
+    @cached_property
+    def shelf(self) -> Path:
+        """A folder of wheels that pip takes instead of the index' own."""
+        return self._part("shelf", ("shelf.py", "wheels.py"), fill_shelf)
+
     def bare_conda(self, target: Path) -> Path:
         """Clones a conda environment with Python 3.10 and pip only."""
         return self._clone(
@@ -139,17 +145,22 @@ class Lab:
 
     def article(self, target: Path) -> Path:
         """Clones the article's environment: CUDA 11.2, cuDNN 8.1.0, TensorFlow 2.10.1, the hook."""
-        return self._clone("article", lambda prefix: golden.article(prefix, self.conda), target)
+        shelf = self.shelf
+        return self._clone(
+            "article", lambda prefix: golden.article(prefix, self.conda, shelf), target
+        )
 
     def bare_venv(self, target: Path) -> Path:
         """Clones a venv of Python 3.11 with pip only."""
         return self._clone(
-            "bare_venv", lambda prefix: golden.bare_venv(prefix, _python("3.11")), target
+            "bare_venv", lambda prefix: golden.bare_venv(prefix, interpreter("3.11")), target
         )
 
     def tf221(self, target: Path) -> Path:
         """Clones a venv with TensorFlow 2.21.0 and stubs of the CUDA 12 wheels."""
-        return self._clone("tf221", lambda prefix: golden.tf221(prefix, _python("3.11")), target)
+        return self._clone(
+            "tf221", lambda prefix: golden.tf221(prefix, interpreter("3.11")), target
+        )
 
     def tf221_conda(self, target: Path) -> Path:
         """Clones a conda environment with the same, on Python 3.10."""
@@ -159,9 +170,11 @@ class Lab:
 
     def _clone(self, name: str, build: Callable[[Path], None], target: Path) -> Path:
         sources = ["golden.py", "stubs.py", "interpreters.py"]
-        salt = _python("3.11").version
+        salt = interpreter("3.11").version
         if name in ("bare_conda", "article", "tf221_conda"):
             salt = self._channels.name
+        if name == "article":
+            salt += self.shelf.name
         clone_environment(self._part(name, sources, build, salt), target)
         return target
 
@@ -193,13 +206,6 @@ class Lab:
         build(folder)
         self.built[name] = time.monotonic() - start
         done.write_text(json.dumps({"seconds": round(self.built[name], 1)}), encoding="utf-8")
-
-
-def _python(version: str) -> Interpreter:
-    found = find_python(version)
-    if found is None:
-        raise LookupError(f"no Python {version} with venv in pyenv, on PATH or from uv")
-    return found
 
 
 def _sources(folder: str) -> list[str]:

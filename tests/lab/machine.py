@@ -94,6 +94,8 @@ class Machine:
         pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
         own |= {"PIP_CACHE_DIR": str(Path.home() / ".cache" / "pip"), "PYENV_ROOT": str(pyenv)}
         own["CONDA_EXE"] = str(self.lab.conda)
+        links = (str(self.lab.shelf), own.get("PIP_FIND_LINKS"))
+        own["PIP_FIND_LINKS"] = " ".join(filter(None, links))
         return own | self.driver.environ() | self.extra
 
     def tool(self, *arguments: str | Path) -> Answer:
@@ -154,16 +156,16 @@ def tree(root: Path) -> dict[str, str]:
 
 
 def _content(path: str, status: os.stat_result) -> str:
-    key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-    if key in _CONTENT:
-        return _CONTENT[key]
-    with open(path, "rb") as file:
-        content = hashlib.file_digest(file, "blake2b").hexdigest()
-    if status.st_nlink > 1 and status.st_size > 1_000_000:
-        _CONTENT[key] = content
-    return content
+    shared = status.st_nlink > 1 and status.st_size > 1_000_000
+    # A new link changes the time of the inode, but not what is in it.
+    changed = 0 if shared else status.st_ctime_ns
+    key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, changed)
+    if key not in _CONTENT:
+        with open(path, "rb") as file:
+            _CONTENT[key] = hashlib.file_digest(file, "blake2b").hexdigest()
+    return _CONTENT[key]
 
 
-# (device, inode, size, mtime) → hash: clones share the large files, which are read only once. Not
-# so the small ones: their inode is soon another's, and packages give many the same size and time.
-_CONTENT: dict[tuple[int, int, int, int], str] = {}
+# (device, inode, size, mtime, ctime) → hash: clones share the large files, and most of the small
+# ones are as they were. Without ctime an inode that is soon another's would pass for the old one.
+_CONTENT: dict[tuple[int, int, int, int, int], str] = {}

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.lab.channel import Package, pack
+from tests.lab.wheels import bundled_wheels
 from tests.lab.windows.stubs import CUDA, CUDNN, CUDNN_PARTS, build_dll
-from tests.lab.windows.wheels import Site, bundled_wheels
+from tests.lab.windows.wheels import Site
 
 __all__ = ["PYTHON", "build_channel"]
 

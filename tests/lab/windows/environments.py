@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.lab.clone import copy_tree
+from tests.lab.wheels import bundled_wheels
 from tests.lab.windows.channel import PYTHON
-from tests.lab.windows.wheels import Site, bundled_wheels
+from tests.lab.windows.wheels import Site
 
 __all__ = ["CUDA", "bare_venv", "conda", "relocate", "with_tensorflow"]
 

@@ -100,7 +100,9 @@ class WindowsLab(Lab):
     @cached_property
     def wheels(self) -> Path:
         """A folder of wheels with all that TensorFlow 2.10.1 and 2.12.0 need on Windows."""
-        return self._part("windows-wheels", ("windows/shelves.py",), fill_shelves) / "all"
+        return (
+            self._part("windows-wheels", ("windows/shelves.py", "wheels.py"), fill_shelves) / "all"
+        )
 
     @cached_property
     def toys(self) -> Path:

@@ -7,9 +7,10 @@ import tempfile
 from pathlib import Path
 
 from tests.lab.clone import copy_tree
+from tests.lab.wheels import download
 from tests.lab.windows.mingw import C
 from tests.lab.windows.mirror import mirror
-from tests.lab.windows.wheels import Site, console_launcher, download, resolve
+from tests.lab.windows.wheels import PLATFORM, Site, console_launcher, resolve
 
 __all__ = ["build_base", "install_miniconda"]
 
@@ -30,7 +31,7 @@ def build_base(folder: Path, python: Path, standin: Path) -> None:
     copy_tree(str(python), str(folder))
     site = Site(folder, r"<launcher_dir>\..\python.exe", PYTHON)
     with tempfile.TemporaryDirectory() as shelf:
-        download(resolve(NEEDS, PYTHON), PYTHON, Path(shelf))
+        download(resolve(NEEDS, PYTHON), PLATFORM, PYTHON, Path(shelf))
         site.install(sorted(Path(shelf).glob("*.whl")), installer="conda")
     shutil.copytree(standin / "conda_standin", site.packages / "conda_standin")
     (folder / "Scripts").mkdir(exist_ok=True)

@@ -13,8 +13,10 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from tests.lab.interpreters import interpreter
+from tests.lab.wheels import download
 from tests.lab.windows.mingw import OBJDUMP, C, compile_windows, manifest
-from tests.lab.windows.wheels import compile_all, download, interpreter
+from tests.lab.windows.wheels import PLATFORM, compile_all
 
 __all__ = ["PANDA3D", "build_python"]
 
@@ -30,7 +32,7 @@ LEFT_OUT = shutil.ignore_patterns(
 def build_python(folder: Path, version: str) -> None:
     """Builds the layout that the installer of python.org leaves, without pip."""
     with tempfile.TemporaryDirectory() as shelf:
-        download([PANDA3D], version, Path(shelf))
+        download([PANDA3D], PLATFORM, version, Path(shelf))
         [wheel] = Path(shelf).glob("*.whl")
         _unpack(wheel, folder)
     number = version.replace(".", "")

@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 
 from tests.lab.clone import copy_tree
-from tests.lab.windows.wheels import Site, download, resolve
+from tests.lab.wheels import download
+from tests.lab.windows.wheels import PLATFORM, Site, resolve
 
 __all__ = ["PYTHON", "build"]
 
@@ -48,7 +49,7 @@ def build(folder: Path, python: Path) -> None:
     copy_tree(str(python), str(folder))
     site = Site(folder, rf"{PYTHON}\python.exe", "3.11")
     with tempfile.TemporaryDirectory() as shelf:
-        download(resolve([PROJECT], "3.11"), "3.11", Path(shelf))
+        download(resolve([PROJECT], "3.11"), PLATFORM, "3.11", Path(shelf))
         wheels = sorted(Path(shelf).glob("*.whl"))
         site.install(wheels)
     with (site.packages / "psutil" / "_pswindows.py").open("a", encoding="utf-8") as file:

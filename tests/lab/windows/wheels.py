@@ -18,18 +18,18 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from tests.lab.interpreters import Interpreter, find_python
+from tests.lab.interpreters import interpreter
+from tests.lab.wheels import bundled_pip
 
 __all__ = [
+    "PLATFORM",
     "Site",
-    "bundled_wheels",
     "compile_all",
     "console_launcher",
-    "download",
-    "interpreter",
     "resolve",
 ]
 
+PLATFORM = "win_amd64"
 SCRIPT = """\
 # -*- coding: utf-8 -*-
 import re
@@ -39,26 +39,6 @@ if __name__ == '__main__':
     sys.argv[0] = re.sub(r'(-script\\.pyw|\\.exe)?$', '', sys.argv[0])
     sys.exit({function}())
 """
-
-
-def interpreter(version: str) -> Interpreter:
-    found = find_python(version)
-    if found is None:
-        raise LookupError(f"no Python {version}")
-    return found
-
-
-def _quietly(command: Sequence[str | Path]) -> str:
-    # an activated environment and its settings decide nothing here; where the index is, they do
-    unwanted = ("PYTHON", "VIRTUAL_ENV", "PIP_TARGET", "PIP_USER", "PIP_REQUIRE")
-    environ = {key: text for key, text in os.environ.items() if not key.startswith(unwanted)}
-    done = subprocess.run(
-        list(map(str, command)), env=environ, capture_output=True, text=True, timeout=600
-    )
-    if done.returncode != 0:
-        words = " ".join(map(str, command))
-        raise RuntimeError(f"{words} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-    return done.stdout
 
 
 def resolve(requirements: Sequence[str | Path], version: str) -> list[str]:
@@ -84,23 +64,6 @@ def resolve(requirements: Sequence[str | Path], version: str) -> list[str]:
     if done.returncode != 0:
         raise RuntimeError(f"uv could not resolve {requirements}:\n{done.stderr}")
     return done.stdout.split()
-
-
-def bundled_wheels(version: str) -> list[Path]:
-    """pip's wheel, and setuptools' where there is one, which that Python brings for its venvs."""
-    python = interpreter(version)
-    folder = python.prefix / "lib" / f"python{version}" / "ensurepip" / "_bundled"
-    return sorted(folder.glob("*.whl"))
-
-
-def download(pins: Sequence[str], version: str, shelf: Path) -> None:
-    """Downloads the Windows wheels of exactly these packages."""
-    shelf.mkdir(parents=True, exist_ok=True)
-    [pip] = [wheel for wheel in bundled_wheels("3.11") if wheel.name.startswith("pip-")]
-    platform = ("--platform", "win_amd64", "--python-version", version, "--only-binary", ":all:")
-    options = ("--no-deps", "--quiet", "--disable-pip-version-check", "--dest", shelf)
-    python = interpreter("3.11").executable
-    _quietly([python, pip / "pip", "download", *platform, *options, *pins])
 
 
 def compile_all(folder: Path, version: str) -> None:
@@ -211,8 +174,7 @@ class Site:
 
 def console_launcher(python: str, script: str, kind: str = "t64.exe") -> bytes:
     """An .exe that runs the script with that Python, as pip makes them."""
-    [pip] = [wheel for wheel in bundled_wheels("3.11") if wheel.name.startswith("pip-")]
-    with zipfile.ZipFile(pip) as archive:
+    with zipfile.ZipFile(bundled_pip()) as archive:
         launcher = archive.read(f"pip/_vendor/distlib/{kind}")
     quoted = f'"{python}"' if " " in python else python
     data = io.BytesIO()
