@@ -82,7 +82,7 @@ class Bench:
         quiet = subprocess.DEVNULL
         pip = subprocess.Popen(words, env=self._environ, stdout=quiet, stderr=quiet)
         while pip.poll() is None:
-            if kill and self._has_begun():
+            if kill and self._is_half_way():
                 pip.kill()
                 pip.wait()
             elif self._shown() != before:
@@ -120,9 +120,11 @@ class Bench:
         found = self.board.conditions()
         return found[0].shown.key if found else None
 
-    def _has_begun(self) -> bool:
+    def _is_half_way(self) -> bool:
+        """The old package is set aside, and half of the new one is there."""
         site = next((self.prefix / "lib").glob("python3.*/site-packages"))
-        return any(path.name.startswith("~") for path in site.iterdir())
+        half = site / "tensorflow" / f"part_{FILES // 2}.py"
+        return half.exists() and (site / "~ensorflow").exists()
 
 
 @contextmanager
@@ -144,7 +146,9 @@ def with_toys(bench: Bench, shelf: Path, runs: int) -> Figures:
     damaged.write_bytes(
         damaged.read_bytes().replace(b"x = 7\n", b"x = 8\n")
     )  # its CRC is wrong now
-    offline = ("--no-index", "--find-links", str(shelf), "--no-deps", "--force-reinstall")
+    # Isolated from PIP_FIND_LINKS, where the lab offers the real TensorFlow of the same version.
+    offline = ["--isolated", "--no-index", "--find-links", str(shelf)]
+    offline += ["--no-deps", "--force-reinstall"]
     quiet = subprocess.DEVNULL
     subprocess.run(
         [bench.prefix / "bin/python", "-m", "pip", "install", *offline, f"tensorflow=={GOOD}"],
