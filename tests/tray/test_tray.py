@@ -26,7 +26,7 @@ from tfgpu_tray.tray.items import Item, Menu
 from tfgpu_tray.tray.notices import Notice
 from tfgpu_tray.tray.pixmap import Pixmap
 from tfgpu_tray.tray.status import Status
-from tfgpu_tray.tray.tray import Hands, Tray, tomorrow
+from tfgpu_tray.tray.tray import BREATH, Hands, Tray, tomorrow
 from tfgpu_tray.tray.view import View
 
 
@@ -251,6 +251,18 @@ def test_a_thousand_changes_are_a_few_pictures(desk: Desk) -> None:
     desk.settle(tray)
     assert desk.views - before < 100
     gate.set()
+
+
+def test_a_stream_of_changes_is_shown_now_and_then(desk: Desk) -> None:
+    """A scan of 200 environments is 200 changes in seconds, and needs the processor itself."""
+    tray = desk.start()
+    until(lambda: desk.icon.titles)
+    before, start = desk.views, time.monotonic()
+    while time.monotonic() - start < 5 * BREATH:
+        tray.refresh()
+        time.sleep(BREATH / 50)
+    passed = time.monotonic() - start
+    assert 1 <= desk.views - before <= 3 * (passed / BREATH + 1)  # shown, told, and listed
 
 
 def test_a_repair_at_work_is_followed_without_being_told(desk: Desk) -> None:

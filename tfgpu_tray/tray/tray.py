@@ -29,6 +29,7 @@ from tfgpu_tray.tray.status import Status
 from tfgpu_tray.tray.view import Shown, View, clock, icon
 
 WORKING = 0.5  # seconds between two pictures of a repair at work
+BREATH = 0.1  # seconds after a picture in which what changes is gathered for the next
 BALLOON = 255  # UTF-16 units of a message that the icon itself shows; Windows' limit
 
 log = logging.getLogger(__name__)
@@ -138,6 +139,7 @@ class Tray:
                     part(view)
                 except Exception:
                     log.exception("the tray could not be brought up to date")
+            self._stopped.wait(BREATH)
 
     def _tell_all(self) -> None:
         while not self._stopped.is_set():
