@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tfgpu_tray.autostart.autostart import Autostart
     from tfgpu_tray.face import Face
 
+ASKED = 0.2  # seconds; who asks whether a watcher runs holds its lock for a moment
 BEAT = 30.0  # seconds between looks at the clock
 SLACK = 30.0  # seconds that a look may take beyond what its probes may
 LAST = 1.5  # seconds that what is left of a stopped program gets on Windows
@@ -57,7 +58,7 @@ def stay(app: App, say: Say, *, headless: bool) -> int:
     """
     try:
         lock = watcher_lock(app.data_dir)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=ASKED)
     except Timeout as error:
         raise AlreadyRunning(f"a watcher is running already on {app.data_dir}") from error
     except OSError as error:
