@@ -30,13 +30,12 @@ from tfgpu_tray.monitor.stopping import StopSocket, stop_signals
 from tfgpu_tray.monitor.watch import Watcher
 from tfgpu_tray.observe.environments import homes_of_environments
 from tfgpu_tray.store.database import StoreUnusable
-from tfgpu_tray.store.locks import watcher_lock
+from tfgpu_tray.store.locks import take, watcher_lock
 
 if TYPE_CHECKING:
     from tfgpu_tray.autostart.autostart import Autostart
     from tfgpu_tray.face import Face
 
-ASKED = 0.2  # seconds; who asks whether a watcher runs holds its lock for a moment
 BEAT = 30.0  # seconds between looks at the clock
 SLACK = 30.0  # seconds that a look may take beyond what its probes may
 LAST = 1.5  # seconds that what is left of a stopped program gets on Windows
@@ -58,7 +57,7 @@ def stay(app: App, say: Say, *, headless: bool) -> int:
     """
     try:
         lock = watcher_lock(app.data_dir)
-        lock.acquire(timeout=ASKED)
+        take(lock)
     except Timeout as error:
         raise AlreadyRunning(f"a watcher is running already on {app.data_dir}") from error
     except OSError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 from filelock import Timeout
 
-from tfgpu_tray.store.locks import is_held, prefix_lock, watcher_lock
+from tfgpu_tray.store.locks import is_held, prefix_lock, take, watcher_lock
 
 HOLD = """
 import sys
@@ -62,6 +64,25 @@ def test_a_lock_held_by_a_process_is_held_until_that_is_killed(tmp_path: Path) -
         process.kill()
         process.wait(10)
         assert not is_held(prefix_lock(tmp_path, prefix))
+
+
+def test_who_takes_a_lock_waits_for_who_only_asks(tmp_path: Path) -> None:
+    held = threading.Event()
+
+    def ask() -> None:
+        with watcher_lock(tmp_path).acquire(timeout=0):
+            held.set()
+            time.sleep(0.05)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    held.wait()
+    lock = watcher_lock(tmp_path)
+    take(lock)
+    asking.join()
+    with pytest.raises(Timeout):  # but not for who keeps it
+        take(watcher_lock(tmp_path))
+    lock.release()
 
 
 def test_a_lock_held_in_this_process_is_held(tmp_path: Path) -> None:

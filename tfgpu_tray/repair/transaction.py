@@ -26,7 +26,7 @@ from tfgpu_tray.repair.keep import Keep, KeepFailed, RestoreFailed
 from tfgpu_tray.repair.plan import Plan
 from tfgpu_tray.repair.replacing import sweep
 from tfgpu_tray.store.journal import Journal, Repair, State
-from tfgpu_tray.store.locks import prefix_lock
+from tfgpu_tray.store.locks import prefix_lock, take
 
 POLLING = 2.0  # seconds between two looks at who is at work
 KEPT_REPAIRS = 3  # for each environment, those that `undo` can take back
@@ -308,8 +308,7 @@ class _Locked:
 
     def __enter__(self) -> None:
         try:
-            # The watcher holds it for a moment when it looks whether it is held.
-            self._lock.acquire(timeout=0.3, poll_interval=0.02)
+            take(self._lock)
         except Timeout as error:
             raise Refused(f"another repair of {self._prefix} is running") from error
 

@@ -21,6 +21,12 @@ def watcher_lock(folder: Path) -> FileLock:
     return _lock(folder / "locks" / "watcher.lock")
 
 
+def take(lock: FileLock) -> None:
+    """Take *lock*, patiently: `is_held` holds it for a moment. Raises filelock.Timeout when another
+    process has it, and OSError."""
+    lock.acquire(timeout=0.3, poll_interval=0.02)
+
+
 def is_held(lock: FileLock) -> bool:
     """Whether another process holds *lock* now."""
     try:
